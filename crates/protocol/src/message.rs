@@ -1,0 +1,357 @@
+//! What agent and utility say to each other.
+//!
+//! An agent dials its utility, opens one bidirectional stream and says [`ToUtility::Hello`]; from
+//! then on both send frames on that stream. Every other stream of the connection starts with one
+//! [`StreamOpen`] frame. A frame is a `u32` big-endian length and that many bytes of JSON, at most
+//! [`FRAME_BYTES_MAX`].
+//!
+//! JSON, because it evolves: a field that is new has a default, a field or a message that is unknown
+//! is passed over. That is how a newer utility serves an older agent and the reverse; the tests hold
+//! the bytes of the previous version.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    id::{ContentHash, Epoch, LeaseId},
+    lease::{LeaseReport, LeaseSpec},
+    money::JoulePrice,
+    resources::{NodeInfo, Resources},
+    root::PaymentProof,
+};
+
+/// The version this build speaks.
+pub const VERSION: u32 = 2;
+/// The oldest version this build serves.
+pub const VERSION_MIN: u32 = 1;
+/// The longest frame that is read.
+pub const FRAME_BYTES_MAX: usize = 1 << 20;
+/// How often an agent sends [`ToUtility::Heartbeat`].
+pub const HEARTBEAT_MS: u64 = 200;
+/// After how long without a frame the other end counts as silent.
+pub const SILENCE_MS: u64 = 600;
+
+/// From agent to utility.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+#[allow(clippy::large_enum_variant, reason = "sent rarely, and never stored in bulk")]
+pub enum ToUtility {
+    /// The first frame of a connection.
+    Hello {
+        /// The newest version the agent speaks.
+        version: u32,
+        /// The oldest version it speaks.
+        #[serde(default = "one")]
+        version_min: u32,
+        /// What it says of itself.
+        info: NodeInfo,
+        /// Every lease it still holds, and every ending that was not acknowledged.
+        #[serde(default)]
+        leases: Vec<LeaseReport>,
+    },
+    /// The answer to [`ToAgent::Challenge`].
+    Benchmark {
+        /// The nonce that was asked.
+        nonce: [u8; 32],
+        /// The work done.
+        result: crate::benchmark::Answer,
+    },
+    /// Sent every [`HEARTBEAT_MS`], and at once when a lease changes its state.
+    Heartbeat {
+        /// Grows by one each time.
+        seq: u64,
+        /// What is still free.
+        free: Resources,
+        /// Why no new lease is taken; `None` while they are.
+        #[serde(default)]
+        paused: Option<String>,
+        /// Every lease it still holds, and every ending that was not acknowledged.
+        #[serde(default)]
+        leases: Vec<LeaseReport>,
+    },
+    /// The lease was granted and is starting.
+    Granted {
+        /// Which lease.
+        lease: LeaseId,
+    },
+    /// The lease was refused; nothing was started.
+    Refused {
+        /// Which lease.
+        lease: LeaseId,
+        /// Why, in words.
+        reason: String,
+    },
+    /// The node leaves in an orderly way: place everything elsewhere.
+    Leaving {
+        /// How long it goes on serving, in milliseconds.
+        notice_ms: u64,
+    },
+    /// A message of a newer version.
+    #[serde(other)]
+    Unknown,
+}
+
+/// From utility to agent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+#[allow(clippy::large_enum_variant, reason = "sent rarely, and never stored in bulk")]
+pub enum ToAgent {
+    /// The answer to a hello that was accepted.
+    Welcome {
+        /// The version both will speak.
+        version: u32,
+        /// The utility's address on chain: who signs the roots.
+        utility: alloy::primitives::Address,
+        /// Its payment series.
+        series: u64,
+        /// The chain's id.
+        chain_id: u64,
+        /// The escrow contract.
+        escrow: alloy::primitives::Address,
+        /// What one JOULE costs now.
+        joule_price: JoulePrice,
+        /// Where to hold a plain TCP connection open (`ip:port`), so that the death of this agent's
+        /// process is known at once. `None` where the utility offers none.
+        #[serde(default)]
+        lifeline: Option<String>,
+        /// What to send first on that connection: 32 bytes of hex.
+        #[serde(default)]
+        lifeline_token: Option<String>,
+    },
+    /// The answer to a hello that was not accepted. The utility closes the connection.
+    Rejected {
+        /// Why, in words.
+        reason: String,
+    },
+    /// Prove your speed with this nonce.
+    Challenge {
+        /// 32 random bytes.
+        nonce: [u8; 32],
+        /// How many milliseconds the work should take.
+        work_ms: u64,
+    },
+    /// Run this.
+    Grant {
+        /// What to run.
+        spec: LeaseSpec,
+    },
+    /// Thaw this standby: it serves from now on.
+    Activate {
+        /// Which lease.
+        lease: LeaseId,
+    },
+    /// Finish what is in flight, then end. Ends at once after `notice_ms`.
+    Release {
+        /// Which lease.
+        lease: LeaseId,
+        /// How long it may finish, in milliseconds.
+        notice_ms: u64,
+    },
+    /// The counters and the ending of this lease are recorded: it may be forgotten.
+    Recorded {
+        /// Which lease.
+        lease: LeaseId,
+    },
+    /// The tick's payment. Sent when the supplier's amount changed.
+    Payment {
+        /// What can be redeemed.
+        payment: PaymentProof,
+        /// What one JOULE costs now.
+        joule_price: JoulePrice,
+    },
+    /// Sent every [`HEARTBEAT_MS`] while there is nothing else: the utility is here.
+    Alive {
+        /// The newest heartbeat it has read.
+        seq: u64,
+    },
+    /// A message of a newer version.
+    #[serde(other)]
+    Unknown,
+}
+
+/// The first frame of every stream but the control stream.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum StreamOpen {
+    /// Utility to agent: HTTP/1.1 follows, in both directions, to this lease, until either closes.
+    /// The agent answers with one [`StreamAnswer`] frame before any HTTP.
+    Http {
+        /// Which lease.
+        lease: LeaseId,
+        /// Its epoch: refused where it is not the agent's newest of that replica.
+        epoch: Epoch,
+    },
+    /// Utility to agent: the lease's log from this byte on. The agent sends the bytes, follows the
+    /// log while the lease lives, and ends the stream after it.
+    Logs {
+        /// Which lease.
+        lease: LeaseId,
+        /// The first byte wanted.
+        offset: u64,
+    },
+    /// Agent to utility: send me this artifact. The utility answers [`StreamAnswer`], then bytes.
+    Artifact {
+        /// Which artifact.
+        hash: ContentHash,
+    },
+    /// Agent to utility: here is an output of a lease, `bytes` bytes follow. The utility answers
+    /// [`StreamAnswer`] when it is stored.
+    Output {
+        /// Which lease.
+        lease: LeaseId,
+        /// The content's hash.
+        hash: ContentHash,
+        /// Its length.
+        bytes: u64,
+    },
+    /// A stream of a newer version.
+    #[serde(other)]
+    Unknown,
+}
+
+/// The answer to a [`StreamOpen`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "answer", rename_all = "snake_case")]
+pub enum StreamAnswer {
+    /// Go on.
+    Ready {
+        /// How many bytes follow, where that is known.
+        #[serde(default)]
+        bytes: Option<u64>,
+    },
+    /// The stream ends here.
+    Refused {
+        /// Why, in words.
+        reason: String,
+    },
+}
+
+const fn one() -> u32 {
+    1
+}
+
+/// The version both ends speak, given the range of each; `None` where there is none.
+#[must_use]
+pub fn common_version(theirs: u32, theirs_min: u32) -> Option<u32> {
+    let newest = theirs.min(VERSION);
+    (newest >= theirs_min.max(VERSION_MIN)).then_some(newest)
+}
+
+/// Reads one frame's bytes.
+///
+/// # Errors
+/// Where the bytes are not a message, with serde's line and column.
+pub fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, serde_json::Error> {
+    serde_json::from_slice(bytes)
+}
+
+/// A frame's bytes, without its length.
+///
+/// # Panics
+/// Never: these messages have string keys and no failing serializer.
+pub fn encode<T: Serialize>(message: &T) -> Vec<u8> {
+    serde_json::to_vec(message).expect("messages serialize")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{lease::*, usage::Counters};
+    use proptest::prelude::*;
+
+    /// A hello and a heartbeat as version 1 wrote them: no `version_min`, no attributes, no
+    /// `paused`, no `in_flight`, counters without energy.
+    const HELLO_V1: &str = r#"{"type":"hello","version":1,"info":{"node":"0707070707070707070707070707070707070707070707070707070707070707","name":"den","supplier":"0x0909090909090909090909090909090909090909","tier":"crowd","offered":{"cpu_millis":2000,"mem_mib":1024},"prices":{"wall_ms":5}}}"#;
+    const HEARTBEAT_V1: &str = r#"{"type":"heartbeat","seq":3,"free":{"cpu_millis":2000,"mem_mib":1024},"leases":[{"lease":"lse_00000000000000000000000000000001","app":"app_00000000000000000000000000000002","replica":0,"epoch":4,"state":"active","counters":{"wall_ms":12,"cpu_ms":3,"requests":1}}]}"#;
+    /// A welcome as version 1 wrote it: no lifeline.
+    const WELCOME_V1: &str = r#"{"type":"welcome","version":1,"utility":"0x0909090909090909090909090909090909090909","series":1,"chain_id":31337,"escrow":"0x0808080808080808080808080808080808080808","joule_price":10000000}"#;
+
+    #[test]
+    fn a_newer_utility_reads_an_older_agent() {
+        let ToUtility::Hello { version, version_min, info, leases } =
+            decode(HELLO_V1.as_bytes()).unwrap()
+        else {
+            panic!("not a hello")
+        };
+        assert_eq!((version, version_min, leases.len()), (1, 1, 0));
+        assert_eq!(common_version(version, version_min), Some(1));
+        assert_eq!(info.validate(), Ok(()));
+        let ToUtility::Heartbeat { leases, paused, .. } = decode(HEARTBEAT_V1.as_bytes()).unwrap()
+        else {
+            panic!("not a heartbeat")
+        };
+        assert_eq!(paused, None);
+        let used = Counters { wall_ms: 12, cpu_ms: 3, requests: 1, ..Counters::default() };
+        assert_eq!(leases[0].counters, used);
+        assert_eq!(leases[0].key.epoch, Epoch(4));
+    }
+
+    #[test]
+    fn a_newer_agent_reads_an_older_utility() {
+        let ToAgent::Welcome { lifeline, joule_price, .. } = decode(WELCOME_V1.as_bytes()).unwrap()
+        else {
+            panic!("not a welcome")
+        };
+        assert_eq!((lifeline, joule_price.nanousd()), (None, 10_000_000));
+    }
+
+    #[test]
+    fn what_is_newer_still_is_passed_over() {
+        let newer = r#"{"type":"teleport","where":"mars"}"#;
+        assert_eq!(decode::<ToAgent>(newer.as_bytes()).unwrap(), ToAgent::Unknown);
+        assert_eq!(decode::<ToUtility>(newer.as_bytes()).unwrap(), ToUtility::Unknown);
+        let wider = r#"{"type":"alive","seq":1,"mood":"good"}"#;
+        assert_eq!(decode::<ToAgent>(wider.as_bytes()).unwrap(), ToAgent::Alive { seq: 1 });
+        let ending: Ending = decode(br#"{"ending":"abducted","by":"owls"}"#).unwrap();
+        assert_eq!(ending, Ending::Unknown);
+        assert_eq!(common_version(9, 1), Some(VERSION));
+        assert_eq!(common_version(9, 9), None);
+    }
+
+    #[test]
+    fn a_grant_round_trips() {
+        let spec = LeaseSpec {
+            lease: LeaseId::random(),
+            key: LeaseKey {
+                app: crate::AppId::random(),
+                replica: crate::Replica(1),
+                epoch: Epoch(2),
+            },
+            app_name: "hello".into(),
+            standby: true,
+            workload: Workload::Service(ServiceWorkload {
+                program: Program {
+                    component: ContentHash([1; 32]),
+                    component_bytes: 10,
+                    env: [("A".to_owned(), "b".to_owned())].into(),
+                    files: vec![],
+                    network: vec![],
+                },
+                instance: Instance::Kept,
+                concurrency: 8,
+                request_ms_max: 1000,
+            }),
+            granted: Resources { cpu_millis: 100, ..Resources::default() },
+            prices: crate::Prices::default(),
+            term_ms: 60_000,
+        };
+        let grant = ToAgent::Grant { spec };
+        assert_eq!(decode::<ToAgent>(&encode(&grant)).unwrap(), grant);
+    }
+
+    proptest! {
+        #[test]
+        fn nonsense_is_an_error_and_never_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            let _ = decode::<ToUtility>(&bytes);
+            let _ = decode::<ToAgent>(&bytes);
+            let _ = decode::<StreamOpen>(&bytes);
+            let _ = decode::<StreamAnswer>(&bytes);
+        }
+
+        #[test]
+        fn a_damaged_hello_never_panics(at in 0..HELLO_V1.len(), byte in any::<u8>()) {
+            let mut bytes = HELLO_V1.as_bytes().to_vec();
+            bytes[at] = byte;
+            let _ = decode::<ToUtility>(&bytes);
+        }
+    }
+}
