@@ -1,0 +1,45 @@
+// Writes, or compares, the ABI and bytecode that the Rust side embeds, so that `cargo build` needs
+// no Node. Usage: node scripts/artifacts.mjs write|check (after `forge build`).
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+
+const root = join(dirname(fileURLToPath(import.meta.url)), "..");
+const contracts = ["Joule", "PaymentEscrow", "ERC1967Proxy"];
+const mode = process.argv[2];
+if (mode !== "write" && mode !== "check") {
+  console.error("usage: node scripts/artifacts.mjs write|check");
+  process.exit(2);
+}
+
+let stale = false;
+mkdirSync(join(root, "artifacts"), { recursive: true });
+for (const name of contracts) {
+  const built = JSON.parse(readFileSync(join(root, "out", `${name}.sol`, `${name}.json`), "utf8"));
+  if (Object.keys(built.bytecode.linkReferences ?? {}).length > 0) {
+    throw new Error(`${name} needs linking: the artifacts hold finished bytecode only`);
+  }
+  const artifact = { contractName: name, abi: built.abi, bytecode: built.bytecode.object };
+  const text = `${JSON.stringify(artifact, null, 1)}\n`;
+  const path = join(root, "artifacts", `${name}.json`);
+  if (mode === "write") {
+    writeFileSync(path, text);
+    console.log(`artifacts/${name}.json: ${(built.bytecode.object.length - 2) / 2} bytes of code`);
+  } else {
+    let committed = "";
+    try {
+      committed = readFileSync(path, "utf8");
+    } catch {
+      // Missing is stale.
+    }
+    if (committed !== text) {
+      stale = true;
+      console.error(`artifacts/${name}.json is not what the sources compile to`);
+    }
+  }
+}
+if (stale) {
+  console.error("run `npm run artifacts:write` and commit the result");
+  process.exit(1);
+}
+if (mode === "check") console.log("the artifacts match the sources");

@@ -1,0 +1,362 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity ^0.8.28;
+
+import {Initializable} from "@openzeppelin/contracts/proxy/utils/Initializable.sol";
+import {UUPSUpgradeable} from "@openzeppelin/contracts/proxy/utils/UUPSUpgradeable.sol";
+import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
+import {IERC20Permit} from "@openzeppelin/contracts/token/ERC20/extensions/IERC20Permit.sol";
+import {SafeERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
+import {ECDSA} from "@openzeppelin/contracts/utils/cryptography/ECDSA.sol";
+import {MerkleProof} from "@openzeppelin/contracts/utils/cryptography/MerkleProof.sol";
+import {SafeCast} from "@openzeppelin/contracts/utils/math/SafeCast.sol";
+import {
+    Ownable2StepUpgradeable
+} from "@openzeppelin/contracts-upgradeable/access/Ownable2StepUpgradeable.sol";
+import {
+    EIP712Upgradeable
+} from "@openzeppelin/contracts-upgradeable/utils/cryptography/EIP712Upgradeable.sol";
+
+import {IPaymentEscrow} from "./interfaces/IPaymentEscrow.sol";
+import {PaymentRoot, PaymentRoots} from "./libraries/PaymentRoots.sol";
+
+/// @title PaymentEscrow
+/// @notice See {IPaymentEscrow}.
+/// @dev Balances are written before tokens move, and the token is JOULE, which calls nobody back.
+contract PaymentEscrow is
+    Initializable,
+    EIP712Upgradeable,
+    Ownable2StepUpgradeable,
+    UUPSUpgradeable,
+    IPaymentEscrow
+{
+    using SafeERC20 for IERC20;
+    using SafeCast for uint256;
+    using PaymentRoots for PaymentRoot;
+
+    /// @notice The protocol fee never exceeds this, in basis points.
+    uint16 public constant FEE_BP_CAP = 1_000;
+    /// @notice The shortest thaw: long enough for a supplier to redeem what it holds.
+    uint32 public constant WITHDRAWAL_DELAY_MIN = 1 minutes;
+    /// @notice The longest thaw.
+    uint32 public constant WITHDRAWAL_DELAY_MAX = 90 days;
+
+    uint256 private constant BP = 10_000;
+
+    /// @dev What a redemption touches shares a slot. The supply of JOULE fits 96 bits, and so does
+    /// every balance; the cumulative sums do not, since the same unit can pass many times.
+    struct Books {
+        uint96 balance;
+        uint160 redeemed;
+        // The next slot is for deposits and withdrawals only.
+        uint128 deposited;
+        uint128 withdrawn;
+        // The next one for what thaws.
+        uint96 thawing;
+        uint64 thawedAt;
+    }
+
+    /// @custom:storage-location erc7201:kinesis.storage.PaymentEscrow
+    struct EscrowStorage {
+        /// What every redemption reads, and the fees it adds to, in one slot.
+        uint16 feeBp;
+        uint32 withdrawalDelay;
+        uint96 fees;
+        address treasury;
+        mapping(address utility => mapping(uint64 series => Books)) books;
+        mapping(address utility => mapping(uint64 series => mapping(address supplier => uint256)))
+            redeemed;
+    }
+
+    // keccak256(abi.encode(uint256(keccak256("kinesis.storage.PaymentEscrow")) - 1)) & ~bytes32(uint256(0xff))
+    bytes32 private constant STORAGE_LOCATION =
+        0xcb28f2f977e9f2d556fe5a88ebde772fcdf905aeca1efd1f00a4d35dbfa58c00;
+
+    /// @custom:oz-upgrades-unsafe-allow state-variable-immutable
+    IERC20 private immutable _joule;
+
+    /// @param joule_ The token, fixed for this implementation.
+    /// @custom:oz-upgrades-unsafe-allow constructor
+    constructor(IERC20 joule_) {
+        _joule = joule_;
+        _disableInitializers();
+    }
+
+    /// @notice Opens the escrow.
+    /// @param owner_ Who sets the parameters and upgrades.
+    /// @param treasury_ Where the fees go.
+    /// @param feeBp_ The protocol fee in basis points.
+    /// @param withdrawalDelay_ How long a withdrawal thaws, in seconds.
+    function initialize(address owner_, address treasury_, uint16 feeBp_, uint32 withdrawalDelay_)
+        external
+        initializer
+    {
+        __EIP712_init("Kinesis PaymentEscrow", "1");
+        __Ownable_init(owner_);
+        __Ownable2Step_init();
+        _setTreasury(treasury_);
+        _setFee(feeBp_);
+        _setWithdrawalDelay(withdrawalDelay_);
+    }
+
+    /// @inheritdoc IPaymentEscrow
+    function deposit(address utility, uint64 series, uint256 amount) external {
+        _deposit(utility, series, amount);
+    }
+
+    /// @inheritdoc IPaymentEscrow
+    function depositWithPermit(
+        address utility,
+        uint64 series,
+        uint256 amount,
+        uint256 deadline,
+        uint8 v,
+        bytes32 r,
+        bytes32 s
+    ) external {
+        // Whoever saw the permit first may have used it: then the allowance is there already.
+        try IERC20Permit(address(_joule)).permit(
+            msg.sender, address(this), amount, deadline, v, r, s
+        ) {} catch {}
+        _deposit(utility, series, amount);
+    }
+
+    /// @inheritdoc IPaymentEscrow
+    function redeem(
+        PaymentRoot calldata root,
+        bytes calldata signature,
+        address supplier,
+        uint96 cumulative,
+        bytes32[] calldata proof
+    ) external returns (uint256) {
+        _verify(root, signature, supplier, cumulative, proof);
+        return _pay(root, supplier, cumulative, supplier);
+    }
+
+    /// @inheritdoc IPaymentEscrow
+    function redeemTo(
+        PaymentRoot calldata root,
+        bytes calldata signature,
+        address supplier,
+        uint96 cumulative,
+        bytes32[] calldata proof,
+        address to,
+        uint256 deadline,
+        bytes calldata supplierSignature
+    ) external returns (uint256) {
+        if (block.timestamp > deadline) revert Expired(deadline);
+        bytes32 digest = redeemToDigest(root, supplier, cumulative, to, deadline);
+        if (!_signedBy(supplier, digest, supplierSignature)) revert InvalidSupplierSignature();
+        _verify(root, signature, supplier, cumulative, proof);
+        return _pay(root, supplier, cumulative, to);
+    }
+
+    /// @inheritdoc IPaymentEscrow
+    function requestWithdrawal(uint64 series, uint256 amount) external {
+        EscrowStorage storage $ = _escrow();
+        Books storage books = $.books[msg.sender][series];
+        if (amount > books.balance) revert InsufficientBalance(amount, books.balance);
+        uint64 thawedAt = amount == 0 ? 0 : uint64(block.timestamp + $.withdrawalDelay);
+        books.thawing = amount.toUint96();
+        books.thawedAt = thawedAt;
+        emit WithdrawalRequested(msg.sender, series, amount, thawedAt);
+    }
+
+    /// @inheritdoc IPaymentEscrow
+    function withdraw(uint64 series, address to) external returns (uint256 amount) {
+        Books storage books = _escrow().books[msg.sender][series];
+        if (to == address(0)) revert ZeroAddress();
+        if (books.thawing == 0) revert NoWithdrawal();
+        if (block.timestamp < books.thawedAt) revert StillThawing(books.thawedAt);
+        amount = books.thawing < books.balance ? books.thawing : books.balance;
+        books.thawing = 0;
+        books.thawedAt = 0;
+        books.balance -= uint96(amount);
+        books.withdrawn += uint128(amount);
+        _joule.safeTransfer(to, amount);
+        emit Withdrawn(msg.sender, series, to, amount);
+    }
+
+    /// @inheritdoc IPaymentEscrow
+    function collectFees() external returns (uint256 amount) {
+        EscrowStorage storage $ = _escrow();
+        amount = $.fees;
+        $.fees = 0;
+        _joule.safeTransfer($.treasury, amount);
+        emit FeesCollected($.treasury, amount);
+    }
+
+    /// @inheritdoc IPaymentEscrow
+    function setFee(uint16 feeBp_) external onlyOwner {
+        _setFee(feeBp_);
+    }
+
+    /// @inheritdoc IPaymentEscrow
+    function setTreasury(address treasury_) external onlyOwner {
+        _setTreasury(treasury_);
+    }
+
+    /// @inheritdoc IPaymentEscrow
+    function setWithdrawalDelay(uint32 withdrawalDelay_) external onlyOwner {
+        _setWithdrawalDelay(withdrawalDelay_);
+    }
+
+    /// @inheritdoc IPaymentEscrow
+    function account(address utility, uint64 series) external view returns (Account memory) {
+        Books storage books = _escrow().books[utility][series];
+        return Account({
+            balance: books.balance,
+            deposited: books.deposited,
+            redeemed: books.redeemed,
+            withdrawn: books.withdrawn,
+            thawing: books.thawing,
+            thawedAt: books.thawedAt
+        });
+    }
+
+    /// @inheritdoc IPaymentEscrow
+    function redeemed(address utility, uint64 series, address supplier)
+        external
+        view
+        returns (uint256)
+    {
+        return _escrow().redeemed[utility][series][supplier];
+    }
+
+    /// @inheritdoc IPaymentEscrow
+    function joule() external view returns (IERC20) {
+        return _joule;
+    }
+
+    /// @inheritdoc IPaymentEscrow
+    function feeBp() external view returns (uint16) {
+        return _escrow().feeBp;
+    }
+
+    /// @inheritdoc IPaymentEscrow
+    function treasury() external view returns (address) {
+        return _escrow().treasury;
+    }
+
+    /// @inheritdoc IPaymentEscrow
+    function withdrawalDelay() external view returns (uint32) {
+        return _escrow().withdrawalDelay;
+    }
+
+    /// @inheritdoc IPaymentEscrow
+    function feesGathered() external view returns (uint256) {
+        return _escrow().fees;
+    }
+
+    /// @inheritdoc IPaymentEscrow
+    function rootDigest(PaymentRoot calldata root) public view returns (bytes32) {
+        return _hashTypedDataV4(root.hash());
+    }
+
+    /// @inheritdoc IPaymentEscrow
+    function redeemToDigest(
+        PaymentRoot calldata root,
+        address supplier,
+        uint96 cumulative,
+        address to,
+        uint256 deadline
+    ) public view returns (bytes32) {
+        return _hashTypedDataV4(root.hashRedeemTo(supplier, cumulative, to, deadline));
+    }
+
+    function _authorizeUpgrade(address) internal override onlyOwner {}
+
+    function _deposit(address utility, uint64 series, uint256 amount) private {
+        if (utility == address(0)) revert ZeroAddress();
+        if (amount == 0) revert ZeroAmount();
+        Books storage books = _escrow().books[utility][series];
+        books.balance += amount.toUint96();
+        books.deposited += amount.toUint96();
+        _joule.safeTransferFrom(msg.sender, address(this), amount);
+        emit Deposited(utility, series, msg.sender, amount);
+    }
+
+    function _verify(
+        PaymentRoot calldata root,
+        bytes calldata signature,
+        address supplier,
+        uint96 cumulative,
+        bytes32[] calldata proof
+    ) private view {
+        if (cumulative > root.total) revert AboveTotal(cumulative, root.total);
+        if (!_signedBy(root.utility, rootDigest(root), signature)) revert InvalidRootSignature();
+        bytes32 leaf = PaymentRoots.leaf(supplier, cumulative);
+        if (!MerkleProof.verifyCalldata(proof, root.root, leaf)) revert InvalidProof();
+    }
+
+    function _pay(PaymentRoot calldata root, address supplier, uint96 cumulative, address to)
+        private
+        returns (uint256 paid)
+    {
+        EscrowStorage storage $ = _escrow();
+        Books storage books = $.books[root.utility][root.series];
+        uint256 before = $.redeemed[root.utility][root.series][supplier];
+        if (cumulative <= before) revert NothingToRedeem(before);
+        uint256 fee;
+        (paid, fee) = _affordable(cumulative - before, books.balance, $.feeBp);
+        if (paid == 0) revert EscrowEmpty();
+        $.redeemed[root.utility][root.series][supplier] = before + paid;
+        // Both fit: paid + fee is at most the balance, and all balances are within the supply.
+        books.balance -= uint96(paid + fee);
+        books.redeemed += uint160(paid);
+        $.fees += uint96(fee);
+        _joule.safeTransfer(to, paid);
+        emit Redeemed(
+            root.utility, root.series, supplier, to, root.tick, paid, fee, before + paid
+        );
+    }
+
+    /// @dev The most of `owed` that `balance` pays together with the fee on it.
+    function _affordable(uint256 owed, uint256 balance, uint256 bp)
+        private
+        pure
+        returns (uint256 paid, uint256 fee)
+    {
+        paid = owed;
+        fee = paid * bp / BP;
+        if (paid + fee > balance) {
+            paid = balance * BP / (BP + bp);
+            fee = paid * bp / BP;
+        }
+    }
+
+    function _signedBy(address signer, bytes32 digest, bytes calldata signature)
+        private
+        pure
+        returns (bool)
+    {
+        (address recovered, ECDSA.RecoverError problem,) =
+            ECDSA.tryRecoverCalldata(digest, signature);
+        return problem == ECDSA.RecoverError.NoError && recovered == signer;
+    }
+
+    function _setFee(uint16 feeBp_) private {
+        if (feeBp_ > FEE_BP_CAP) revert FeeTooHigh(feeBp_, FEE_BP_CAP);
+        _escrow().feeBp = feeBp_;
+        emit FeeChanged(feeBp_);
+    }
+
+    function _setTreasury(address treasury_) private {
+        if (treasury_ == address(0)) revert ZeroAddress();
+        _escrow().treasury = treasury_;
+        emit TreasuryChanged(treasury_);
+    }
+
+    function _setWithdrawalDelay(uint32 withdrawalDelay_) private {
+        if (withdrawalDelay_ < WITHDRAWAL_DELAY_MIN || withdrawalDelay_ > WITHDRAWAL_DELAY_MAX) {
+            revert DelayOutOfBounds(withdrawalDelay_, WITHDRAWAL_DELAY_MIN, WITHDRAWAL_DELAY_MAX);
+        }
+        _escrow().withdrawalDelay = withdrawalDelay_;
+        emit WithdrawalDelayChanged(withdrawalDelay_);
+    }
+
+    function _escrow() private pure returns (EscrowStorage storage $) {
+        assembly {
+            $.slot := STORAGE_LOCATION
+        }
+    }
+}

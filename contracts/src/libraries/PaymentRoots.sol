@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity ^0.8.28;
+
+/// @notice What a utility signs every tick: the whole of what it owes, in one hash.
+/// @param utility The utility whose escrow pays.
+/// @param series Which of the utility's trees: each has an escrow account of its own.
+/// @param tick The number of this root within its series. Never signed twice with other content.
+/// @param root The root of the payment tree.
+/// @param total The sum of all amounts in the tree, in wei of JOULE.
+struct PaymentRoot {
+    address utility;
+    uint64 series;
+    uint64 tick;
+    bytes32 root;
+    uint256 total;
+}
+
+/// @title The hashes of payment roots and of the leaves below them.
+library PaymentRoots {
+    bytes32 internal constant TYPEHASH = keccak256(
+        "PaymentRoot(address utility,uint64 series,uint64 tick,bytes32 root,uint256 total)"
+    );
+
+    bytes32 internal constant REDEEM_TO_TYPEHASH = keccak256(
+        "RedeemTo(address utility,uint64 series,address supplier,uint256 cumulative,address to,uint256 deadline)"
+    );
+
+    /// @notice The EIP-712 struct hash of a root.
+    function hash(PaymentRoot calldata root) internal pure returns (bytes32) {
+        return keccak256(
+            abi.encode(TYPEHASH, root.utility, root.series, root.tick, root.root, root.total)
+        );
+    }
+
+    /// @notice The EIP-712 struct hash of a supplier's consent to be paid elsewhere.
+    function hashRedeemTo(
+        PaymentRoot calldata root,
+        address supplier,
+        uint256 cumulative,
+        address to,
+        uint256 deadline
+    ) internal pure returns (bytes32) {
+        return keccak256(
+            abi.encode(
+                REDEEM_TO_TYPEHASH, root.utility, root.series, supplier, cumulative, to, deadline
+            )
+        );
+    }
+
+    /// @notice The leaf of a payee: 32 bytes are hashed, where an inner node hashes 64, so that
+    /// neither can be taken for the other.
+    function leaf(address supplier, uint96 cumulative) internal pure returns (bytes32) {
+        return keccak256(abi.encodePacked(supplier, cumulative));
+    }
+}

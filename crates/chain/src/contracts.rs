@@ -1,0 +1,1 @@
+//! Bindings (written after the artifacts).
