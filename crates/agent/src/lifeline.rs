@@ -1,0 +1,70 @@
+//! The lifeline: a plain TCP connection that says nothing and lives as long as this process.
+//!
+//! When the process dies, however it dies, the kernel closes the socket and the utility knows
+//! within a millisecond. It carries no data but the token that names its agent, so it needs no
+//! encryption: whoever cut it could cut the packets too, and gains a failover at most.
+
+use std::time::Duration;
+
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
+
+const DIAL_TIMEOUT: Duration = Duration::from_secs(3);
+const PAUSE: Duration = Duration::from_millis(500);
+/// The longest token that is sent: 64 hexadecimal digits, and room for a newer version.
+const TOKEN_BYTES_MAX: usize = 256;
+
+/// Holds the lifeline open, dials it again when it is lost. Runs until it is dropped, which closes
+/// it.
+pub(crate) async fn hold(addr: &str, token: &str) {
+    if token.len() > TOKEN_BYTES_MAX {
+        tracing::warn!("the utility's lifeline token is too long; doing without a lifeline");
+        return;
+    }
+    loop {
+        match tokio::time::timeout(DIAL_TIMEOUT, dial(addr, token)).await {
+            Ok(Ok(mut socket)) => {
+                // Nothing is ever sent to us; the read ends when the other end goes away.
+                let mut nothing = [0; 64];
+                while matches!(socket.read(&mut nothing).await, Ok(1..)) {}
+                tracing::debug!("the lifeline was closed by the other end");
+            }
+            Ok(Err(error)) => tracing::debug!(%error, addr, "the lifeline cannot be dialled"),
+            Err(_) => tracing::debug!(addr, "the lifeline does not answer"),
+        }
+        tokio::time::sleep(PAUSE + Duration::from_millis(rand::random_range(0..500))).await;
+    }
+}
+
+async fn dial(addr: &str, token: &str) -> std::io::Result<TcpStream> {
+    let mut socket = TcpStream::connect(addr).await?;
+    socket.set_nodelay(true)?;
+    socket.write_all(token.as_bytes()).await?;
+    Ok(socket)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::net::TcpListener;
+
+    #[tokio::test]
+    async fn it_names_itself_comes_back_and_dies_with_its_holder() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = listener.local_addr().unwrap().to_string();
+        let holder = tokio::spawn(async move { hold(&addr, "abcd").await });
+        for _ in 0..2 {
+            let (mut socket, _) = listener.accept().await.unwrap();
+            let mut token = [0; 4];
+            socket.read_exact(&mut token).await.unwrap();
+            assert_eq!(&token, b"abcd");
+        }
+        let (mut last, _) = listener.accept().await.unwrap();
+        let mut token = [0; 4];
+        last.read_exact(&mut token).await.unwrap();
+        holder.abort();
+        assert!(matches!(last.read(&mut token).await, Ok(0) | Err(_)));
+    }
+}
