@@ -4,10 +4,18 @@
 //! has, so that addresses follow from the deployer and the parameters: running it again finds what
 //! is there, and a crash in the middle is finished by the next run.
 
-use alloy::primitives::{Address, U256};
+use alloy::{
+    primitives::{Address, B256, Bytes, U256, keccak256},
+    sol_types::{SolCall as _, SolConstructor as _},
+};
 use serde::{Deserialize, Serialize};
 
-use crate::{ChainError, Key};
+use crate::{
+    ChainError, Key,
+    client::Client,
+    contracts::{ERC1967Proxy, Joule, PaymentEscrow},
+    embedded::FACTORY,
+};
 
 /// Where the contracts are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -66,6 +74,83 @@ pub async fn deploy_with(
     deployer: &Key,
     config: &DeployConfig,
 ) -> Result<Contracts, ChainError> {
-    let _ = (rpc_url, deployer, config);
-    unimplemented!()
+    let client = Client::new(rpc_url, deployer.clone())?;
+    let chain_id = client.chain_id().await?;
+    if !client.has_code(FACTORY).await? {
+        return Err(ChainError::NoContract {
+            what: "deterministic deployment proxy",
+            address: FACTORY,
+        });
+    }
+    let plan = Plan::new(deployer.address(), config);
+    for code in &plan.steps {
+        create(&client, code).await?;
+    }
+    Ok(Contracts { chain_id, joule: plan.joule, escrow: plan.escrow })
+}
+
+/// What is created, in order, and where the two proxies will stand.
+struct Plan {
+    steps: [Bytes; 4],
+    joule: Address,
+    escrow: Address,
+}
+
+impl Plan {
+    /// Everything follows from the deployer and the parameters.
+    fn new(owner: Address, config: &DeployConfig) -> Self {
+        let joule_code = Joule::BYTECODE.clone();
+        let joule_call = Joule::initializeCall {
+            owner_: owner,
+            supply: config.supply_wei,
+            yearlyEmissionBp_: config.yearly_emission_bp,
+        };
+        let joule_proxy = proxy(address_of(&joule_code), joule_call.abi_encode());
+        let joule = address_of(&joule_proxy);
+
+        let of_joule = PaymentEscrow::constructorCall { joule_: joule }.abi_encode();
+        let escrow_code = with_arguments(&PaymentEscrow::BYTECODE, &of_joule);
+        let escrow_call = PaymentEscrow::initializeCall {
+            owner_: owner,
+            treasury_: config.treasury.unwrap_or(owner),
+            feeBp_: config.fee_bp,
+            withdrawalDelay_: config.withdrawal_delay_s,
+        };
+        let escrow_proxy = proxy(address_of(&escrow_code), escrow_call.abi_encode());
+        let escrow = address_of(&escrow_proxy);
+        Self { steps: [joule_code, joule_proxy, escrow_code, escrow_proxy], joule, escrow }
+    }
+}
+
+/// The creation code of a proxy that initialises itself in its constructor, so that nobody can get
+/// in between.
+fn proxy(implementation: Address, initialize: Vec<u8>) -> Bytes {
+    let arguments =
+        ERC1967Proxy::constructorCall { implementation, _data: initialize.into() }.abi_encode();
+    with_arguments(&ERC1967Proxy::BYTECODE, &arguments)
+}
+
+fn with_arguments(code: &Bytes, arguments: &[u8]) -> Bytes {
+    [code.as_ref(), arguments].concat().into()
+}
+
+/// Where the factory creates this code.
+fn address_of(code: &Bytes) -> Address {
+    FACTORY.create2(B256::ZERO, keccak256(code))
+}
+
+/// Creates `code` unless it is there already.
+async fn create(client: &Client, code: &Bytes) -> Result<(), ChainError> {
+    let address = address_of(code);
+    if client.has_code(address).await? {
+        return Ok(());
+    }
+    let call = [B256::ZERO.as_slice(), code.as_ref()].concat();
+    let sent = client.transact(FACTORY, call.into(), U256::ZERO).await;
+    // Two deployments at once create the same contracts: the second one's failure is no failure.
+    if client.has_code(address).await? {
+        return Ok(());
+    }
+    sent?;
+    Err(ChainError::NoContract { what: "contract of ours after its creation", address })
 }

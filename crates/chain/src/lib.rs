@@ -13,6 +13,7 @@
 //! The client treats the embedded chain, anvil and a public L2 alike: it speaks JSON-RPC and
 //! nothing else to all of them.
 
+mod client;
 pub mod contracts;
 pub mod deploy;
 pub mod dev;

@@ -1,0 +1,146 @@
+//! JSON-RPC 2.0 over HTTP: bodies, batches, errors. What the methods do is in
+//! [`methods`](super::methods).
+
+use alloy::{primitives::Bytes, sol_types::decode_revert_reason};
+use axum::{
+    Router,
+    body::Bytes as Body,
+    extract::{DefaultBodyLimit, State},
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+    routing::post,
+};
+use serde_json::{Value, json};
+
+use super::EmbeddedChain;
+use crate::ChainError;
+
+/// The longest request body: room for the largest contract creation and then some.
+const BODY_BYTES_MAX: usize = 2 << 20;
+/// The most calls in a batch.
+const BATCH_MAX: usize = 100;
+
+/// An error as a JSON-RPC client sees it.
+#[derive(Debug)]
+pub(super) struct RpcError {
+    code: i64,
+    message: String,
+    data: Option<Value>,
+}
+
+impl RpcError {
+    fn new(code: i64, message: impl Into<String>) -> Self {
+        Self { code, message: message.into(), data: None }
+    }
+
+    /// The transaction or query cannot be served as it is.
+    pub(super) fn rejected(message: impl Into<String>) -> Self {
+        Self::new(-32000, message)
+    }
+
+    /// The parameters are not what the method takes.
+    pub(super) fn params(message: impl Into<String>) -> Self {
+        Self::new(-32602, message)
+    }
+
+    /// No such method.
+    pub(super) fn no_method(method: &str) -> Self {
+        let method: String = method.chars().take(64).collect();
+        Self::new(-32601, format!("the method {method} does not exist/is not available"))
+    }
+
+    /// More than is answered at once.
+    pub(super) fn limit(message: impl Into<String>) -> Self {
+        Self::new(-32005, message)
+    }
+
+    /// A contract reverted; the data is its error.
+    pub(super) fn reverted(output: Bytes) -> Self {
+        let message = match decode_revert_reason(&output) {
+            Some(reason) if !reason.is_empty() => format!("execution reverted: {reason}"),
+            _ => "execution reverted".to_owned(),
+        };
+        Self { code: 3, message, data: Some(json!(output)) }
+    }
+
+    /// Our own failure; the cause goes to the log.
+    pub(super) fn internal(error: &ChainError) -> Self {
+        tracing::error!(error = error as &dyn std::error::Error, "a JSON-RPC call failed");
+        Self::new(-32603, "internal error")
+    }
+}
+
+impl From<ChainError> for RpcError {
+    fn from(error: ChainError) -> Self {
+        Self::internal(&error)
+    }
+}
+
+pub(super) fn router(chain: EmbeddedChain) -> Router {
+    Router::new()
+        .route("/rpc", post(serve))
+        .route("/", post(serve))
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .with_state(chain)
+}
+
+async fn serve(State(chain): State<EmbeddedChain>, body: Body) -> Response {
+    let answer = match serde_json::from_slice(&body) {
+        Ok(Value::Array(calls)) if calls.is_empty() => {
+            Some(failure(&Value::Null, RpcError::new(-32600, "an empty batch")))
+        }
+        Ok(Value::Array(calls)) if calls.len() > BATCH_MAX => {
+            let error = RpcError::limit(format!("a batch holds at most {BATCH_MAX} calls"));
+            Some(failure(&Value::Null, error))
+        }
+        Ok(Value::Array(calls)) => {
+            let mut answers = Vec::with_capacity(calls.len());
+            for call in calls {
+                answers.extend(answer(&chain, call).await);
+            }
+            (!answers.is_empty()).then_some(Value::Array(answers))
+        }
+        Ok(call) => answer(&chain, call).await,
+        Err(_) => Some(failure(&Value::Null, RpcError::new(-32700, "the body is no JSON"))),
+    };
+    match answer {
+        Some(answer) => {
+            ([(header::CONTENT_TYPE, "application/json")], answer.to_string()).into_response()
+        }
+        // Notifications only.
+        None => StatusCode::NO_CONTENT.into_response(),
+    }
+}
+
+/// Answers one call; a notification (a call without an id) has no answer.
+async fn answer(chain: &EmbeddedChain, mut call: Value) -> Option<Value> {
+    let id = call.get_mut("id").map(Value::take);
+    let invalid = |id: Option<Value>, why: &str| {
+        Some(failure(&id.unwrap_or_default(), RpcError::new(-32600, why)))
+    };
+    if matches!(id, Some(Value::Array(_) | Value::Object(_) | Value::Bool(_))) {
+        return invalid(None, "an id is a string or a number");
+    }
+    let params = match call.get_mut("params").map(Value::take) {
+        None | Some(Value::Null) => Vec::new(),
+        Some(Value::Array(params)) => params,
+        Some(_) => return invalid(id, "the parameters must be an array"),
+    };
+    let Some(method) = call.get("method").and_then(Value::as_str) else {
+        return invalid(id, "a call needs a method");
+    };
+    let result = chain.dispatch(method, params).await;
+    let id = id?;
+    Some(match result {
+        Ok(result) => json!({"jsonrpc": "2.0", "id": id, "result": result}),
+        Err(error) => failure(&id, error),
+    })
+}
+
+fn failure(id: &Value, error: RpcError) -> Value {
+    let mut body = json!({"code": error.code, "message": error.message});
+    if let Some(data) = error.data {
+        body["data"] = data;
+    }
+    json!({"jsonrpc": "2.0", "id": id, "error": body})
+}
