@@ -1,0 +1,91 @@
+//! The store, on every engine it speaks to.
+//!
+//! [`cases`] is the conformance suite: each case runs on SQLite in memory, on SQLite in a file, and
+//! on a PostgreSQL server started for it. [`crash`] kills a process that posts; [`model`] compares
+//! random histories with plain arithmetic.
+
+mod artifacts;
+mod cases;
+mod crash;
+mod fixture;
+mod model;
+mod postgres;
+
+use kinesis_store::Store;
+
+/// A database that is made anew for one case, and can be opened more than once.
+struct Database {
+    url: String,
+    /// The directory of a file, kept for as long as the case runs.
+    _directory: Option<tempfile::TempDir>,
+}
+
+impl Database {
+    fn memory() -> Self {
+        Self { url: "sqlite::memory:".to_owned(), _directory: None }
+    }
+
+    fn file() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let url = format!("sqlite://{}/deep/store.db", directory.path().display());
+        Self { url, _directory: Some(directory) }
+    }
+
+    fn shared(&self) -> bool {
+        self.url != "sqlite::memory:"
+    }
+
+    async fn open(&self) -> Store {
+        Store::open(&self.url).await.unwrap()
+    }
+}
+
+macro_rules! conformance {
+    ($($case:ident),+ $(,)?) => {
+        mod memory {
+            $(#[tokio::test]
+            async fn $case() {
+                crate::cases::$case(crate::Database::memory()).await;
+            })+
+        }
+
+        mod sqlite {
+            $(#[tokio::test]
+            async fn $case() {
+                crate::cases::$case(crate::Database::file()).await;
+            })+
+        }
+
+        /// One server for all cases, one database for each.
+        #[tokio::test]
+        async fn postgres_conforms() {
+            let server = postgres::Server::start().await;
+            $(
+                eprintln!("case {}", stringify!($case));
+                cases::$case(server.database(stringify!($case)).await).await;
+            )+
+        }
+    };
+}
+
+conformance! {
+    an_account_is_known_by_its_key_only,
+    money_is_deposited_once_for_each_key,
+    names_belong_to_the_first_account,
+    versions_are_deployed_once_and_rolled_back,
+    epochs_and_ticks_are_handed_out_once,
+    leases_are_fenced_and_recorded,
+    usage_is_posted_exactly_once,
+    an_ended_lease_is_posted_to_the_last_millisecond,
+    old_counters_and_old_ticks_change_nothing,
+    terms_hold_for_the_life_of_a_lease,
+    a_part_is_billed_once_and_only_if_it_completed,
+    a_stopped_job_is_not_billed,
+    roots_cannot_equivocate,
+    withdrawals_are_paid_once,
+    totals_add_up_to_the_last_unit,
+    a_dropped_transaction_leaves_nothing,
+    writers_beside_each_other_stay_exact,
+    nodes_events_and_grants_are_kept,
+    a_newer_schema_is_refused,
+}
