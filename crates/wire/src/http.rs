@@ -39,8 +39,6 @@ use exchange::{Failed, Kept};
 const IDLE_MAX: usize = 1_024;
 /// A stream that was idle for longer is given up when another one comes back.
 const IDLE_FOR_MAX: Duration = Duration::from_secs(60);
-/// The most headers of a response.
-const HEADERS_MAX: usize = 256;
 
 /// Sends requests to one lease. Clones share the kept streams, which are given up with the last.
 #[derive(Clone)]
@@ -135,7 +133,7 @@ impl LeaseClient {
         &self,
         mut request: Request<RequestBody>,
     ) -> Result<Response<ResponseBody>, SendError> {
-        let in_flight = self.0.traffic.enter();
+        let in_flight = self.0.traffic.begin();
         request.body_mut().count_into(&self.0.traffic);
         if request.headers().contains_key(header::UPGRADE) {
             return self.send_upgrade(request, in_flight).await;
@@ -144,11 +142,10 @@ impl LeaseClient {
             let (mut kept, fresh) = match self.idle() {
                 Some(kept) => (kept, false),
                 None => match self.open().await {
-                    Ok(stream) => (Kept::new(stream, HEADERS_MAX).await, true),
-                    Err(source) => return Err(not_sent(source, request)),
+                    Ok(stream) => (Kept::new(stream).await, true),
+                    Err(source) => return Err(self.not_sent(source, request)),
                 },
             };
-            self.0.traffic.request();
             match kept.exchange(request).await {
                 Ok(response) => {
                     let (head, incoming) = response.into_parts();
@@ -157,11 +154,10 @@ impl LeaseClient {
                     return Ok(Response::from_parts(head, body));
                 }
                 Err(Failed::NotSent(back, error)) => {
-                    self.0.traffic.request_was_not_sent();
                     request = back;
                     if fresh {
                         let source = WireError::Stream(std::io::Error::other(error));
-                        return Err(not_sent(source, request));
+                        return Err(self.not_sent(source, request));
                     }
                     // A kept stream that had ended meanwhile: the next one, or a new one.
                 }
@@ -181,19 +177,18 @@ impl LeaseClient {
     ) -> Result<Response<ResponseBody>, SendError> {
         let stream = match self.open().await {
             Ok(stream) => stream,
-            Err(source) => return Err(not_sent(source, request)),
+            Err(source) => return Err(self.not_sent(source, request)),
         };
         let (mut sender, connection) =
-            match exchange::builder(HEADERS_MAX).handshake(TokioIo::new(stream)).await {
+            match http1::handshake(TokioIo::new(stream)).await {
                 Ok(both) => both,
                 Err(error) => {
                     let source = WireError::Stream(std::io::Error::other(error));
-                    return Err(not_sent(source, request));
+                    return Err(self.not_sent(source, request));
                 }
             };
         // Ends when the exchange does, when the response is dropped, or with the link.
         tokio::spawn(connection.with_upgrades());
-        self.0.traffic.request();
         match sender.send_request(request).await {
             Ok(response) => {
                 let switching = response.status() == StatusCode::SWITCHING_PROTOCOLS;
@@ -211,6 +206,11 @@ impl LeaseClient {
             Err(source) if source.is_user() => Err(SendError::Body { source }),
             Err(source) => Err(SendError::Lost { source }),
         }
+    }
+
+    fn not_sent(&self, source: WireError, request: Request<RequestBody>) -> SendError {
+        self.0.traffic.was_not_sent();
+        SendError::NotSent { source, request: Box::new(request) }
     }
 
     async fn open(&self) -> Result<Stream, WireError> {
@@ -261,10 +261,6 @@ impl SendError {
             _ => None,
         }
     }
-}
-
-fn not_sent(source: WireError, request: Request<RequestBody>) -> SendError {
-    SendError::NotSent { source, request: Box::new(request) }
 }
 
 type Connection = http1::Connection<TokioIo<Stream>, RequestBody>;

@@ -3,7 +3,7 @@
 use std::{
     fmt,
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, atomic::Ordering::Relaxed},
     task::{Context, Poll, Waker, ready},
 };
 
@@ -83,7 +83,7 @@ impl Body for RequestBody {
             },
         };
         if let (Some(traffic), Some(data)) = (&this.traffic, frame.data_ref()) {
-            traffic.received(data.remaining());
+            traffic.rx_bytes.fetch_add(data.remaining() as u64, Relaxed);
         }
         Poll::Ready(Some(Ok(frame)))
     }
@@ -183,7 +183,7 @@ impl Body for ResponseBody {
         match ready!(polled) {
             Some(Ok(frame)) => {
                 if let Some(data) = frame.data_ref() {
-                    this.client.traffic().sent(data.len());
+                    this.client.traffic().tx_bytes.fetch_add(data.len() as u64, Relaxed);
                 }
                 if this.incoming.is_end_stream() {
                     this.release(cx);

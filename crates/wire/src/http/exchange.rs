@@ -31,16 +31,9 @@ pub(super) enum Failed {
     Sent(hyper::Error),
 }
 
-pub(super) fn builder(headers_max: usize) -> http1::Builder {
-    let mut builder = http1::Builder::new();
-    builder.max_headers(headers_max);
-    builder
-}
-
 impl Kept {
-    pub(super) async fn new(stream: Stream, headers_max: usize) -> Self {
-        let (sender, connection) = builder(headers_max)
-            .handshake(TokioIo::new(stream))
+    pub(super) async fn new(stream: Stream) -> Self {
+        let (sender, connection) = http1::handshake(TokioIo::new(stream))
             .await
             .expect("a client's HTTP/1.1 handshake exchanges nothing");
         Self { sender, connection, over: false, idle_since: Instant::now() }
