@@ -63,8 +63,9 @@ contract PaymentEscrow is
         uint96 fees;
         address treasury;
         mapping(address utility => mapping(uint64 series => Books)) books;
-        mapping(address utility => mapping(uint64 series => mapping(address supplier => uint256)))
-            redeemed;
+        mapping(
+            address utility => mapping(uint64 series => mapping(address supplier => uint256))
+        ) redeemed;
     }
 
     // keccak256(abi.encode(uint256(keccak256("kinesis.storage.PaymentEscrow")) - 1)) & ~bytes32(uint256(0xff))
@@ -114,9 +115,9 @@ contract PaymentEscrow is
         bytes32 s
     ) external {
         // Whoever saw the permit first may have used it: then the allowance is there already.
-        try IERC20Permit(address(_joule)).permit(
-            msg.sender, address(this), amount, deadline, v, r, s
-        ) {} catch {}
+        try IERC20Permit(address(_joule))
+            .permit(msg.sender, address(this), amount, deadline, v, r, s) {}
+            catch {}
         _deposit(utility, series, amount);
     }
 
@@ -305,9 +306,7 @@ contract PaymentEscrow is
         books.redeemed += uint160(paid);
         $.fees += uint96(fee);
         _joule.safeTransfer(to, paid);
-        emit Redeemed(
-            root.utility, root.series, supplier, to, root.tick, paid, fee, before + paid
-        );
+        emit Redeemed(root.utility, root.series, supplier, to, root.tick, paid, fee, before + paid);
     }
 
     /// @dev The most of `owed` that `balance` pays together with the fee on it.
