@@ -1,0 +1,112 @@
+//! Bodies that mean no good.
+
+use proptest::{prelude::*, test_runner::TestRunner};
+use serde_json::{Value, json};
+
+use crate::support::{call, embedded, post, result};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn malformed_bodies_get_errors_and_the_chain_goes_on() {
+    let chain = embedded().await;
+    let deep = "[".repeat(100_000);
+    let wide = Value::Array(vec![json!({"id": 1, "method": "eth_chainId"}); 101]).to_string();
+    for (body, code) in [
+        ("", -32700),
+        ("nonsense", -32700),
+        ("\u{0}\u{1}", -32700),
+        (deep.as_str(), -32700),
+        ("[]", -32600),
+        ("{}", -32600),
+        ("7", -32600),
+        (r#"{"id": {}, "method": "eth_chainId"}"#, -32600),
+        (r#"{"id": 1, "method": 7}"#, -32600),
+        (r#"{"id": 1, "method": "eth_chainId", "params": {"a": 1}}"#, -32600),
+        (wide.as_str(), -32005),
+    ] {
+        let (status, answer) = post(&chain.url, body.to_owned()).await;
+        let short: String = body.chars().take(40).collect();
+        if status == 204 {
+            // No id: nobody to answer.
+            assert!(!body.contains("id"), "{short}");
+            continue;
+        }
+        let answer: Value = serde_json::from_str(&answer).unwrap();
+        assert_eq!(answer["error"]["code"], code, "{short}: {answer}");
+    }
+    let (status, _) = post(&chain.url, vec![b' '; 3 << 20]).await;
+    assert_eq!(status, 413);
+    assert_eq!(result(&chain.url, "eth_blockNumber", json!([])).await, "0x0");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn hostile_parameters_get_errors() {
+    let chain = embedded().await;
+    let endless = "0x5b600056"; // jumps to itself until the gas is gone
+    for (method, params) in [
+        ("eth_sendRawTransaction", json!(["0x"])),
+        ("eth_sendRawTransaction", json!(["0x02ff"])),
+        ("eth_sendRawTransaction", json!([format!("0x{}", "f8".repeat(50_000))])),
+        ("eth_sendRawTransaction", json!([7])),
+        ("eth_call", json!([{"data": endless}, "latest"])),
+        ("eth_estimateGas", json!([{"data": endless}])),
+        ("eth_call", json!([{"to": "0x12"}, "latest"])),
+        ("eth_call", json!([{}, "latest", {"0x00": {}}])),
+        ("eth_call", json!([{"gas": "0xffffffffffffffff", "data": endless}, "0x7fffffffffffffff"])),
+        ("eth_getLogs", json!([{"fromBlock": "latest", "blockHash": "0x00"}])),
+        ("eth_getBlockByNumber", json!(["0x10000000000000000", false])),
+        ("eth_feeHistory", json!(["0x1", "latest", vec![1.0; 200]])),
+        ("eth_getStorageAt", json!(["0x0000000000000000000000000000000000000000", "zz"])),
+        ("evm_increaseTime", json!([u64::MAX])),
+    ] {
+        let answer = call(&chain.url, method, params.clone()).await;
+        assert!(answer.get("error").is_some(), "{method} {params}: {answer}");
+    }
+    // Large numbers are cut, not worked off.
+    let history = result(&chain.url, "eth_feeHistory", json!(["0xffffffffffff", "latest", []])).await;
+    assert_eq!(history["oldestBlock"], "0x0");
+    let far = json!([{"fromBlock": "0xfffffffffffffff0", "toBlock": "0xffffffffffffffff"}]);
+    assert_eq!(result(&chain.url, "eth_getLogs", far).await, json!([]));
+    assert_eq!(result(&chain.url, "eth_blockNumber", json!([])).await, "0x0");
+}
+
+#[test]
+fn arbitrary_calls_never_break_the_chain() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let chain = runtime.block_on(embedded());
+    let method = prop_oneof![
+        Just("eth_sendRawTransaction"),
+        Just("eth_call"),
+        Just("eth_estimateGas"),
+        Just("eth_getLogs"),
+        Just("eth_getBlockByNumber"),
+        Just("eth_getStorageAt"),
+        Just("eth_feeHistory"),
+        Just("eth_getBalance"),
+    ];
+    let leaf = prop_oneof![
+        Just(json!(null)),
+        any::<bool>().prop_map(|it| json!(it)),
+        any::<i64>().prop_map(|it| json!(it)),
+        Just(json!("latest")),
+        "0x[0-9a-f]{0,70}".prop_map(|it| json!(it)),
+        ".{0,20}".prop_map(|it| json!(it)),
+    ];
+    let key = prop_oneof![Just("to"), Just("from"), Just("data"), Just("gas"), Just("topics"), Just("value")];
+    let value = leaf.prop_recursive(3, 12, 4, move |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..4).prop_map(Value::Array),
+            prop::collection::btree_map(key.clone().prop_map(str::to_owned), inner, 0..4)
+                .prop_map(|map| Value::Object(map.into_iter().collect())),
+        ]
+    });
+    let params = prop::collection::vec(value, 0..4);
+    let mut runner = TestRunner::new(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() });
+    runner
+        .run(&(method, params), |(method, params)| {
+            let answer = runtime.block_on(call(&chain.url, method, Value::Array(params)));
+            prop_assert!(answer.get("result").is_some() || answer.get("error").is_some());
+            Ok(())
+        })
+        .unwrap();
+    assert_eq!(runtime.block_on(result(&chain.url, "eth_blockNumber", json!([]))), "0x0");
+}
