@@ -200,15 +200,15 @@ impl Manifest {
         let mut root = reader.root();
         let name = root.required("name", |v| v.text_where(APP_NAME, app_name))?;
         let kind = root.required("kind", |v| v.one_of(&["service", "job"]))?;
-        let component = root.required("component", |v| v.text_where(RELATIVE_PATH, relative_path))?;
+        let component =
+            root.required("component", |v| v.text_where(RELATIVE_PATH, relative_path))?;
         let manifest = Self {
             name,
             component,
             resources: resources(&mut root)?,
             env: root.map("env", 64, env_key, |v| v.text_where(ENV_VALUE, env_value))?,
-            files: root.map("files", 100, relative_path, |v| {
-                v.text_where(RELATIVE_PATH, relative_path)
-            })?,
+            files: root
+                .map("files", 100, relative_path, |v| v.text_where(RELATIVE_PATH, relative_path))?,
             network: root.list("network", 32, |v| v.text_where(HOST_PORT, host_port))?,
             hosts: root.list("hosts", 16, |v| v.text_where(HOST, host))?,
             preferences: preferences(&mut root)?,
@@ -289,7 +289,7 @@ fn job(root: &mut Table<'_>) -> Result<Job, ManifestError> {
         (tables, Some(count)) if tables != count as usize => {
             return Err(root.error(
                 "part",
-                format!("there are {tables} [[part]] tables, and job.parts says {count}"),
+                format!("job.parts says {count}, and the number of [[part]] tables is {tables}"),
             ));
         }
         _ => {}
@@ -455,7 +455,23 @@ mod tests {
             ]
             .map(|text| error(&text))
             .join("\n"),
-            @""
+            @r#"
+            line 4: componnent: unknown key, did you mean "component"?
+            line 5: resources.mem_mb: unknown key, did you mean "mem_mib"?
+            line 5: resources.mem_mib: expected an integer from 16 to 4194304, got "12"
+            line 5: resources.mem_mib: expected an integer from 16 to 4194304, got 4
+            line 6: scale.max: expected an integer from 3 to 100, got 2
+            line 5: preferences.tier: expected "crowd" or "datacenter", got "crowed"
+            line 5: budget.usd: expected US dollars in quotes, such as "5.00", got 5.0
+            line 4: files: "../x" cannot be a key here
+            line 4: job: belongs to a job; this is a service
+            line 6: part: job.parts says 3, and the number of [[part]] tables is 1
+            line 1: name: expected 1 to 40 of a-z, 0-9 and -, a letter first, no - at the end, got "Hello"
+            line 1: name: is missing
+            line 1: not TOML: string values must be quoted, expected literal string
+            line 4: network[0]: expected a host name and a port, such as "api.example.com:443", got "localhost"
+            line 2: kind: expected "service" or "job", got "gang"
+            "#
         );
     }
 

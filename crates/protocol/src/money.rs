@@ -122,7 +122,11 @@ amount!(
 fn parse_nano(s: &str) -> Option<i64> {
     let (whole, fraction) = s.split_once('.').unwrap_or((s, ""));
     let digits = |part: &str| part.bytes().all(|b| b.is_ascii_digit());
-    if whole.is_empty() || whole.len() > 10 || fraction.len() > 9 || !digits(whole) || !digits(fraction)
+    if whole.is_empty()
+        || whole.len() > 10
+        || fraction.len() > 9
+        || !digits(whole)
+        || !digits(fraction)
     {
         return None;
     }
@@ -138,10 +142,10 @@ fn parse_nano(s: &str) -> Option<i64> {
 pub struct AttoUsd(pub u64);
 
 impl AttoUsd {
-    /// The cost of `units` at this price, in atto-USD; never overflows.
+    /// The cost of `units` at this price, in atto-USD. Saturates.
     #[must_use]
     pub const fn times(self, units: u64) -> i128 {
-        self.0 as i128 * units as i128
+        (self.0 as i128).saturating_mul(units as i128)
     }
 }
 

@@ -108,8 +108,8 @@ mod tests {
     fn a_proof_holds_for_its_chain_escrow_and_amount_only() {
         let signer = PrivateKeySigner::random();
         let supplier = Address::repeat_byte(7);
-        let tree = PaymentTree::new(vec![(supplier, U256::from(5)), (Address::ZERO, U256::ONE)])
-            .unwrap();
+        let tree =
+            PaymentTree::new(vec![(supplier, U256::from(5)), (Address::ZERO, U256::ONE)]).unwrap();
         let root = PaymentRoot {
             utility: signer.address(),
             series: 1,

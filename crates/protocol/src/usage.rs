@@ -150,8 +150,7 @@ pub struct Traffic {
 
 impl Traffic {
     /// No bound: for jobs, whose traffic no ingress sees and nobody prices.
-    pub const UNBOUNDED: Self =
-        Self { rx_bytes: u64::MAX, tx_bytes: u64::MAX, requests: u64::MAX };
+    pub const UNBOUNDED: Self = Self { rx_bytes: u64::MAX, tx_bytes: u64::MAX, requests: u64::MAX };
 }
 
 #[cfg(test)]

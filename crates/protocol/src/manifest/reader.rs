@@ -165,7 +165,7 @@ impl<'r> Table<'r> {
         for (name, value) in table.table.into_iter().flatten() {
             let name = name.get_ref().as_ref();
             if !is_key(name) {
-                return Err(table.error(name, format!("\"{}\" cannot be a key here", cut(name))));
+                return Err(self.error(key, format!("\"{}\" cannot be a key here", cut(name))));
             }
             let value = Value { text: self.text, path: joined(&table.path, name), value };
             map.insert(name.to_owned(), read(&value)?);
