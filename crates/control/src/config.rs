@@ -1,0 +1,60 @@
+//! How a utility is run.
+
+use std::{net::SocketAddr, time::Duration};
+
+use kinesis_protocol::{JoulePrice, NanoJoule};
+
+/// How a utility is run. Every value has a default that suits one machine.
+#[derive(Debug, Clone)]
+pub struct ControlConfig {
+    /// What the utility keeps on top of the supplier's share, in ten-thousandths.
+    pub margin_bp: u32,
+    /// What one JOULE costs. Fixed until there is an exchange to ask.
+    pub joule_price: JoulePrice,
+    /// Where agents hold their lifelines; `None`: none is offered, and a dead agent is noticed by
+    /// its silence.
+    pub lifeline: Option<SocketAddr>,
+    /// What agents are told to dial for their lifeline, where that is not where it is bound.
+    pub lifeline_public: Option<String>,
+    /// How long a lease goes on without hearing from the utility.
+    pub lease_term: Duration,
+    /// How long, after a start, leases of an earlier run are left alone for their agents to return.
+    pub grace: Duration,
+    /// How often usage is posted and the root signed.
+    pub tick: Duration,
+    /// How long a released lease may finish what is in flight.
+    pub drain: Duration,
+    /// The escrow is topped up when it covers less than this beyond what is owed.
+    pub escrow_margin: NanoJoule,
+    /// How much is deposited at a time, at most what the desk owns.
+    pub escrow_deposit: NanoJoule,
+    /// How long a joining node is asked to prove its speed; zero: not at all.
+    pub benchmark: Duration,
+    /// Where logs of leases that are over are kept; `None`: nowhere.
+    pub log_dir: Option<std::path::PathBuf>,
+    /// The most nodes that are served at once.
+    pub nodes_max: usize,
+    /// The most apps of one account that are wanted at once.
+    pub apps_max: usize,
+}
+
+impl Default for ControlConfig {
+    fn default() -> Self {
+        Self {
+            margin_bp: 1_500,
+            joule_price: JoulePrice::new(10_000_000).expect("a positive price"),
+            lifeline: Some(SocketAddr::from(([127, 0, 0, 1], 0))),
+            lifeline_public: None,
+            lease_term: Duration::from_secs(60),
+            grace: Duration::from_secs(3),
+            tick: Duration::from_secs(1),
+            drain: Duration::from_secs(5),
+            escrow_margin: NanoJoule(100_000_000_000),
+            escrow_deposit: NanoJoule(1_000_000_000_000),
+            benchmark: Duration::from_millis(50),
+            log_dir: None,
+            nodes_max: 10_000,
+            apps_max: 1_000,
+        }
+    }
+}

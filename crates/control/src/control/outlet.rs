@@ -1,0 +1,476 @@
+//! What customers, operators and suppliers ask for.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::stream::BoxStream;
+use kinesis_protocol::{
+    AccountId, Address, AppId, ContentHash, Manifest, NanoJoule, NanoUsd, VersionId,
+    manifest::Kind,
+};
+use kinesis_store::{
+    App, AppKind, AppState as StoredState, ArtifactRef as StoredArtifact, Idempotency,
+    IdempotencyKey, NewVersion, PartState, StoreError,
+};
+use tracing::error;
+
+use super::{Control, restore};
+use crate::{
+    ControlError,
+    api::{
+        AccountView, AppView, ArtifactRef, Bill, DeployRequest, NewAccount, OutputView, Quote,
+        WithdrawRequest, WithdrawalView,
+    },
+    chain_settle::{hash_text, is_ours},
+    grid::{AppSpec, Stop},
+};
+
+const APPS_NEXT: &str = "; `kinesis ps` lists yours";
+
+impl Control {
+    /// Opens an account. Repeated with the same idempotency key it returns the same account with a
+    /// new API key, which replaces the one that was evidently lost.
+    ///
+    /// # Errors
+    /// Where the name is not 1 to 100 printable characters.
+    pub async fn create_account(
+        &self,
+        name: &str,
+        idempotency_key: Option<&str>,
+    ) -> Result<NewAccount, ControlError> {
+        let idempotency = idempotency_key
+            .map(|key| idempotency(key, "account", &[name.as_bytes()]))
+            .transpose()?;
+        let now = self.clock.now_ms();
+        let (account, key) = self.store.create_account(name, idempotency.as_ref(), now).await?;
+        Ok(NewAccount { account: account.account, api_key: key.reveal().to_owned() })
+    }
+
+    /// Whose API key this is.
+    ///
+    /// # Errors
+    /// [`ControlError::Unauthorised`].
+    pub async fn authenticate(&self, api_key: &str) -> Result<AccountId, ControlError> {
+        self.store.authenticate(api_key).await?.ok_or(ControlError::Unauthorised)
+    }
+
+    /// An account and its money.
+    ///
+    /// # Errors
+    /// Where there is none.
+    pub async fn account(&self, account: AccountId) -> Result<AccountView, ControlError> {
+        Ok(view(self.store.account(account).await?))
+    }
+
+    /// All accounts, oldest first: for the operator.
+    ///
+    /// # Errors
+    /// Where the store fails.
+    pub async fn accounts(&self) -> Result<Vec<AccountView>, ControlError> {
+        Ok(self.store.accounts().await?.into_iter().map(view).collect())
+    }
+
+    /// Pays money into an account, once for each `idempotency_key`.
+    ///
+    /// # Errors
+    /// Where the account is unknown or the amount is not positive.
+    pub async fn deposit(
+        &self,
+        account: AccountId,
+        usd: NanoUsd,
+        idempotency_key: &str,
+    ) -> Result<AccountView, ControlError> {
+        let key = IdempotencyKey::new(idempotency_key)?;
+        Ok(view(self.store.deposit(account, usd, &key, self.clock.now_ms()).await?))
+    }
+
+    /// Where an app would run, at what price, how soon, or why not. Changes nothing.
+    ///
+    /// # Errors
+    /// Where the manifest is wrong or names a file that `artifacts` lacks.
+    pub async fn quote(
+        &self,
+        account: AccountId,
+        request: &DeployRequest,
+    ) -> Result<Quote, ControlError> {
+        let manifest = manifest_of(request)?;
+        let spec = AppSpec {
+            id: AppId::random(),
+            account,
+            version: VersionId::random(),
+            version_number: 1,
+            manifest: Arc::new(manifest),
+            artifacts: Arc::new(request.artifacts.clone()),
+        };
+        Ok(self.grid.lock().quote(&spec))
+    }
+
+    /// Deploys an app, or a new version of one, once for each `idempotency_key`.
+    ///
+    /// # Errors
+    /// Where the manifest is wrong, an artifact was not uploaded, or the account has no money.
+    pub async fn deploy(
+        self: &Arc<Self>,
+        account: AccountId,
+        request: &DeployRequest,
+        idempotency_key: Option<&str>,
+    ) -> Result<AppView, ControlError> {
+        let manifest = manifest_of(request)?;
+        self.check_artifacts(account, &manifest, request).await?;
+        let balance = self.store.account(account).await?.balance_nanousd;
+        if balance <= NanoUsd::ZERO {
+            return Err(ControlError::Payment(format!(
+                "the account's balance is {balance}: pay in before deploying"
+            )));
+        }
+        let _one = self.deploying.lock().await;
+        let known = self.store.app_named(account, &manifest.name).await?;
+        let wanted = {
+            let grid = self.grid.lock();
+            let mine = |app: &&crate::grid::App| app.spec.account == account && app.stop.is_none();
+            grid.apps().values().filter(mine).count()
+        };
+        if known.is_none() && wanted >= self.config.apps_max {
+            return Err(ControlError::Limit(format!(
+                "an account has at most {} apps at once: stop one first",
+                self.config.apps_max
+            )));
+        }
+        let (kind, parts) = match &manifest.kind {
+            Kind::Service(_) => (AppKind::Service, 0),
+            Kind::Job(job) => (AppKind::Job, u32::try_from(job.parts.len()).unwrap_or(u32::MAX)),
+        };
+        let new = NewVersion {
+            account,
+            name: manifest.name.clone(),
+            kind,
+            manifest: request.manifest.clone(),
+            artifacts: request
+                .artifacts
+                .iter()
+                .map(|(path, artifact)| {
+                    (path.clone(), StoredArtifact { hash: artifact.hash, bytes: artifact.bytes })
+                })
+                .collect(),
+            parts,
+        };
+        let asked = serde_json::to_vec(request).unwrap_or_default();
+        let owner = account.to_string();
+        let idempotency = idempotency_key
+            .map(|key| idempotency(key, "deploy", &[owner.as_bytes(), &asked]))
+            .transpose()?;
+        let now = self.clock.now_ms();
+        let deployed = match self.store.deploy(&new, idempotency.as_ref(), now).await {
+            Err(StoreError::NameTaken(name)) => {
+                return Err(ControlError::Conflict(format!(
+                    "the name \"{name}\" is another account's: choose another"
+                )));
+            }
+            Err(problem @ StoreError::KindChanged(_)) => {
+                return Err(ControlError::Conflict(problem.to_string()));
+            }
+            other => other?,
+        };
+        self.want(&deployed.app).await?;
+        self.view_app(deployed.app).await
+    }
+
+    /// Has the grid want what the store says is wanted.
+    async fn want(self: &Arc<Self>, app: &App) -> Result<(), ControlError> {
+        if app.state != StoredState::Running {
+            return Ok(());
+        }
+        let has = {
+            let grid = self.grid.lock();
+            grid.apps()
+                .get(&app.id)
+                .is_some_and(|held| held.spec.version == app.version && held.stop.is_none())
+        };
+        if has {
+            return Ok(());
+        }
+        let version = self.store.version(app.version).await?;
+        let spec = restore::spec(app.account, &version)?;
+        let held = self.grid.lock().leases().keys().copied().collect();
+        let parts = match app.kind {
+            AppKind::Job => self.restore_parts(&spec, &held).await?,
+            AppKind::Service => Vec::new(),
+        };
+        self.with(|grid, now| grid.set_app(now, spec, parts));
+        Ok(())
+    }
+
+    async fn check_artifacts(
+        &self,
+        account: AccountId,
+        manifest: &Manifest,
+        request: &DeployRequest,
+    ) -> Result<(), ControlError> {
+        for path in paths(manifest) {
+            let Some(ArtifactRef { hash, bytes }) = request.artifacts.get(path) else {
+                return Err(ControlError::Invalid(format!("artifacts lacks \"{path}\"")));
+            };
+            match self.store.granted_artifact(account, *hash).await? {
+                Some(stored) if stored == *bytes => {}
+                Some(stored) => {
+                    return Err(ControlError::Invalid(format!(
+                        "\"{path}\" is {stored} bytes long, not {bytes}"
+                    )));
+                }
+                None => {
+                    return Err(ControlError::Invalid(format!(
+                        "\"{path}\" was not uploaded: PUT /v1/artifacts/{hash} first"
+                    )));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) async fn named(&self, account: AccountId, name: &str) -> Result<App, ControlError> {
+        self.store.app_named(account, name).await?.ok_or_else(|| ControlError::NotFound {
+            what: "app",
+            name: name.chars().take(64).collect(),
+            next: APPS_NEXT,
+        })
+    }
+
+    /// An account's apps, newest first.
+    ///
+    /// # Errors
+    /// Where the store fails.
+    pub async fn apps(&self, account: AccountId) -> Result<Vec<AppView>, ControlError> {
+        let mut views = Vec::new();
+        for app in self.store.apps(Some(account)).await?.into_iter().rev() {
+            views.push(self.view_app(app).await?);
+        }
+        Ok(views)
+    }
+
+    /// One app.
+    ///
+    /// # Errors
+    /// Where the account has none of that name.
+    pub async fn app(&self, account: AccountId, name: &str) -> Result<AppView, ControlError> {
+        self.view_app(self.named(account, name).await?).await
+    }
+
+    /// Stops an app: its leases are released, its bill stays. Stopping a stopped app is no error.
+    ///
+    /// # Errors
+    /// Where the account has none of that name.
+    pub async fn stop(
+        self: &Arc<Self>,
+        account: AccountId,
+        name: &str,
+    ) -> Result<AppView, ControlError> {
+        let _one = self.deploying.lock().await;
+        let app = self.named(account, name).await?;
+        if app.state == StoredState::Running {
+            let stopped = StoredState::Stopped;
+            self.store.set_app_state(app.id, stopped, None, self.clock.now_ms()).await?;
+        }
+        self.with(|grid, now| grid.stop_app(now, app.id, Stop::Owner));
+        self.view_app(self.store.app(app.id).await?).await
+    }
+
+    /// Goes back to the version before the one that is wanted.
+    ///
+    /// # Errors
+    /// Where there is none before it, or the app is a job.
+    pub async fn rollback(
+        self: &Arc<Self>,
+        account: AccountId,
+        name: &str,
+        idempotency_key: Option<&str>,
+    ) -> Result<AppView, ControlError> {
+        let _one = self.deploying.lock().await;
+        let app = self.named(account, name).await?;
+        let id = app.id.to_string();
+        let idempotency = idempotency_key
+            .map(|key| idempotency(key, "rollback", &[id.as_bytes()]))
+            .transpose()?;
+        let now = self.clock.now_ms();
+        let app = match self.store.rollback(app.id, idempotency.as_ref(), now).await {
+            Err(problem @ (StoreError::NoEarlierVersion(_) | StoreError::Invalid(_))) => {
+                return Err(ControlError::Conflict(problem.to_string()));
+            }
+            other => other?,
+        };
+        self.want(&app).await?;
+        self.view_app(app).await
+    }
+
+    /// An app's bill.
+    ///
+    /// # Errors
+    /// Where the account has no app of that name.
+    pub async fn usage(&self, account: AccountId, name: &str) -> Result<Bill, ControlError> {
+        let app = self.named(account, name).await?;
+        self.bill(&app).await
+    }
+
+    /// A replica's log: its newest lease's, from its first byte; with `follow`, until the lease ends.
+    ///
+    /// # Errors
+    /// Where there is no such app or replica, or its node cannot be reached.
+    pub async fn logs(
+        &self,
+        account: AccountId,
+        name: &str,
+        replica: u32,
+        follow: bool,
+    ) -> Result<BoxStream<'static, std::io::Result<Bytes>>, ControlError> {
+        let app = self.named(account, name).await?;
+        let leases = self.store.leases_of(app.id).await?;
+        let mut leases: Vec<_> =
+            leases.into_iter().filter(|lease| lease.spec.key.replica.0 == replica).collect();
+        if leases.is_empty() {
+            return Err(ControlError::NotFound {
+                what: "replica",
+                name: replica.to_string(),
+                next: " of it; `kinesis ps NAME` lists what it has",
+            });
+        }
+        // What serves or worked last, before what only stands by.
+        leases.sort_by_key(|lease| {
+            let stood_by = lease.activated_at_ms.is_none();
+            (stood_by, std::cmp::Reverse(lease.spec.key.epoch))
+        });
+        for lease in &leases {
+            if let Some(log) = self.open_log(lease.id(), lease.node, follow).await {
+                return Ok(log);
+            }
+        }
+        Err(ControlError::Unavailable(
+            "no node that has this log can be reached now; try again in a moment".into(),
+        ))
+    }
+
+    /// What a job's completed parts left.
+    ///
+    /// # Errors
+    /// Where the account has no app of that name.
+    pub async fn outputs(
+        &self,
+        account: AccountId,
+        name: &str,
+    ) -> Result<Vec<OutputView>, ControlError> {
+        let app = self.named(account, name).await?;
+        let mut outputs = Vec::new();
+        for part in self.store.job_parts(app.version).await? {
+            if part.state == PartState::Completed {
+                outputs.extend(self.outputs_of(&part).await?.into_iter().map(|file| OutputView {
+                    part: part.part.0,
+                    path: file.path,
+                    hash: file.hash,
+                    bytes: file.bytes,
+                }));
+            }
+        }
+        Ok(outputs)
+    }
+
+    /// Pays a supplier in USD: redeems its proof towards the desk, once for each cumulative amount.
+    ///
+    /// # Errors
+    /// Where proof, signature or deadline do not hold, or the chain refuses.
+    pub async fn withdraw(
+        &self,
+        supplier: Address,
+        request: &WithdrawRequest,
+    ) -> Result<WithdrawalView, ControlError> {
+        let payment = &request.payment;
+        if !is_ours(payment, &self.payer, supplier) {
+            return Err(ControlError::Invalid(
+                "the proof is not this utility's, not this supplier's, or does not hold".into(),
+            ));
+        }
+        if request.deadline <= self.clock.now_ms() / 1_000 {
+            return Err(ControlError::Invalid("the signature's deadline has passed".into()));
+        }
+        let cumulative = NanoJoule::from_wei(payment.cumulative_wei)
+            .ok_or_else(|| ControlError::Invalid("the amount is too large".into()))?;
+        let series = self.payer.series;
+        let now = self.clock.now_ms();
+        // One at a time: what one redemption brings must not be taken for another's.
+        let _one = self.deploying.lock().await;
+        let begun = self.store.begin_withdrawal(series, supplier, cumulative, now).await?;
+        let done = match (begun.redeemed_nanojoule, begun.paid_nanousd) {
+            (Some(_), Some(_)) => begun,
+            _ => {
+                let redeemed = self
+                    .settle
+                    .redeem_to_payer(payment, request.deadline, &request.signature)
+                    .await?;
+                if redeemed.paid_wei.is_zero() {
+                    error!(%supplier, %cumulative, "a withdrawal was redeemed before it was paid");
+                    return Err(ControlError::Conflict(
+                        "all of it was redeemed on chain before: there is nothing left to pay; \
+                         if it was redeemed to this utility, its operator settles it by hand"
+                            .into(),
+                    ));
+                }
+                let joule = NanoJoule::from_wei(redeemed.paid_wei)
+                    .ok_or_else(|| ControlError::Invalid("the amount is too large".into()))?;
+                let usd = self.config.joule_price.to_usd(joule);
+                let hash = hash_text(redeemed.transaction);
+                self.store
+                    .finish_withdrawal(
+                        series,
+                        supplier,
+                        cumulative,
+                        joule,
+                        usd,
+                        hash.as_deref(),
+                        self.clock.now_ms(),
+                    )
+                    .await?
+            }
+        };
+        Ok(WithdrawalView {
+            supplier,
+            redeemed_nanojoule: done.redeemed_nanojoule.unwrap_or_default(),
+            paid_nanousd: done.paid_nanousd.unwrap_or_default(),
+            cumulative_nanojoule: cumulative,
+            transaction: done.transaction.and_then(|hash| hash.parse().ok()),
+        })
+    }
+}
+
+fn view(account: kinesis_store::Account) -> AccountView {
+    AccountView {
+        account: account.account,
+        name: account.name,
+        balance_nanousd: account.balance_nanousd,
+    }
+}
+
+/// Every artifact a manifest names.
+fn paths(manifest: &Manifest) -> impl Iterator<Item = &str> {
+    std::iter::once(manifest.component.as_str()).chain(manifest.files.values().map(String::as_str))
+}
+
+fn manifest_of(request: &DeployRequest) -> Result<Manifest, ControlError> {
+    if request.manifest.len() > kinesis_protocol::manifest::MANIFEST_BYTES_MAX {
+        return Err(ControlError::Limit("a manifest is at most 64 KiB long".into()));
+    }
+    let manifest = Manifest::parse(&request.manifest)?;
+    if let Some(path) = paths(&manifest).find(|path| !request.artifacts.contains_key(*path)) {
+        return Err(ControlError::Invalid(format!("artifacts lacks \"{path}\"")));
+    }
+    // What the manifest does not name is not kept.
+    if request.artifacts.len() > manifest.files.len() + 1 {
+        return Err(ControlError::Invalid("artifacts has more than the manifest names".into()));
+    }
+    Ok(manifest)
+}
+
+fn idempotency(key: &str, what: &str, asked: &[&[u8]]) -> Result<Idempotency, ControlError> {
+    let mut bytes = what.as_bytes().to_vec();
+    for part in asked {
+        bytes.push(0);
+        bytes.extend_from_slice(part);
+    }
+    Ok(Idempotency { key: IdempotencyKey::new(key)?, fingerprint: ContentHash::of(&bytes) })
+}

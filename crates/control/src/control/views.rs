@@ -1,0 +1,287 @@
+//! What is shown: the store's record, with what the grid knows this moment laid over it.
+
+use std::time::{Duration, Instant};
+
+use kinesis_protocol::{Address, AppId, Counters, Ending, NanoUsd, lease::GuestFile};
+use kinesis_store::{App, AppKind as StoredKind, AppState as StoredState, JobPart, PartState};
+
+use super::Control;
+use crate::{
+    ControlError,
+    api::{
+        AppKind, AppState, AppView, Bill, BillLine, GridView, JobView, NodeView, PartView,
+        ReplicaView, Role, SupplierView, TotalsView, VersionView,
+    },
+    grid::Phase,
+};
+
+/// How long a page's figures are good for.
+const PAGE_FOR: Duration = Duration::from_millis(500);
+/// How long an app that is over stays on the page.
+const OVER_FOR_MS: u64 = 600_000;
+/// The most apps on the page.
+const PAGE_APPS_MAX: usize = 200;
+
+impl Control {
+    pub(super) async fn view_app(&self, app: App) -> Result<AppView, ControlError> {
+        let versions = self.store.versions(app.id).await?;
+        let leases = self.store.leases_of(app.id).await?;
+        let spent = self.store.spent(app.id).await?;
+        let mut replicas = Vec::new();
+        let mut requests: u64 = 0;
+        let (state, mut reason) = {
+            let grid = self.grid.lock();
+            for lease in &leases {
+                let live = grid.leases().get(&lease.id());
+                let counters = live.map_or(lease.counters, |live| live.counters);
+                requests = requests.saturating_add(counters.requests);
+            }
+            for lease in grid.leases_of(app.id) {
+                if lease.phase == Phase::Ended {
+                    continue;
+                }
+                replicas.push(ReplicaView {
+                    replica: lease.spec.key.replica.0,
+                    epoch: lease.epoch(),
+                    lease: lease.spec.lease,
+                    role: if lease.standby { Role::Standby } else { Role::Active },
+                    state: lease.phase.as_str().to_owned(),
+                    version: lease.version_number,
+                    node: lease.node,
+                    node_name: lease.info.name.clone(),
+                    supplier: lease.info.supplier,
+                    tier: lease.info.tier,
+                    counters: lease.counters,
+                });
+            }
+            match (app.state, grid.apps().get(&app.id)) {
+                (StoredState::Running, Some(held)) => (grid.state(app.id), held.reason.clone()),
+                (StoredState::Running, None) => (AppState::Pending, None),
+                (StoredState::Stopped, _) => (AppState::Stopped, None),
+                (StoredState::OverBudget, _) => (AppState::OverBudget, None),
+                (StoredState::Completed, _) => (AppState::Completed, None),
+                (StoredState::Failed, _) => (AppState::Failed, None),
+            }
+        };
+        reason = app.reason.clone().or(reason);
+        replicas.sort_by_key(|lease| (lease.replica, lease.role == Role::Standby, lease.epoch));
+        let wanted = versions.iter().find(|version| version.id == app.version);
+        let manifest = wanted
+            .and_then(|version| kinesis_protocol::Manifest::parse(&version.manifest).ok());
+        let job = match app.kind {
+            StoredKind::Service => None,
+            StoredKind::Job => {
+                let mut parts = Vec::new();
+                for part in self.store.job_parts(app.version).await? {
+                    parts.push(self.view_part(part, &leases).await?);
+                }
+                Some(JobView { parts })
+            }
+        };
+        let service = app.kind == StoredKind::Service;
+        Ok(AppView {
+            id: app.id,
+            account: app.account,
+            kind: if service { AppKind::Service } else { AppKind::Job },
+            state,
+            reason,
+            url: service.then(|| self.url_template.load().replace("{app}", &app.name)),
+            version: app.version_number,
+            versions: versions
+                .iter()
+                .map(|version| VersionView {
+                    version: version.number,
+                    id: version.id,
+                    created_at_ms: version.created_at_ms,
+                })
+                .collect(),
+            replicas,
+            requests,
+            spent_nanousd: spent,
+            budget_nanousd: manifest.and_then(|manifest| manifest.budget.usd),
+            job,
+            created_at_ms: app.created_at_ms,
+            name: app.name,
+        })
+    }
+
+    async fn view_part(
+        &self,
+        part: JobPart,
+        leases: &[kinesis_store::Lease],
+    ) -> Result<PartView, ControlError> {
+        let newest = part.lease.and_then(|id| leases.iter().find(|lease| lease.id() == id));
+        let completed = part.state == PartState::Completed;
+        let ending = newest.and_then(|lease| lease.ending.as_ref()).map(Ending::to_string);
+        let outputs = if completed { self.outputs_of(&part).await? } else { Vec::new() };
+        let state = match part.state {
+            PartState::Queued => "queued",
+            PartState::Running => "running",
+            PartState::Completed => "completed",
+            PartState::Failed => "failed",
+            PartState::Cancelled => "stopped",
+        };
+        Ok(PartView {
+            part: part.part.0,
+            state: state.to_owned(),
+            attempts: part.attempts,
+            node: newest.map(|lease| lease.node),
+            node_name: newest.map(|lease| lease.node_name.clone()),
+            tier: newest.map(|lease| lease.tier),
+            ending: if completed { ending } else { part.reason.or(ending) },
+            wall_ms: newest.filter(|_| completed).map(|lease| lease.counters.wall_ms),
+            outputs,
+        })
+    }
+
+    pub(super) async fn outputs_of(&self, part: &JobPart) -> Result<Vec<GuestFile>, ControlError> {
+        let Some(lease) = part.lease else { return Ok(Vec::new()) };
+        let lease = self.store.lease(lease).await?;
+        Ok(match lease.and_then(|lease| lease.ending) {
+            Some(Ending::Completed { outputs, .. }) => outputs,
+            _ => Vec::new(),
+        })
+    }
+
+    pub(super) async fn bill(&self, app: &App) -> Result<Bill, ControlError> {
+        let leases = self.store.leases_of(app.id).await?;
+        let mut bill = Bill {
+            app: app.id,
+            name: app.name.clone(),
+            lines: Vec::with_capacity(leases.len()),
+            customer_nanousd: NanoUsd::ZERO,
+            suppliers_nanousd: NanoUsd::ZERO,
+            margin_nanousd: NanoUsd::ZERO,
+            fee_nanousd: NanoUsd::ZERO,
+        };
+        for lease in leases {
+            let posted = lease.posted;
+            bill.customer_nanousd += posted.customer_nanousd();
+            bill.suppliers_nanousd += posted.supplier_nanousd;
+            bill.margin_nanousd += posted.margin_nanousd;
+            bill.fee_nanousd += posted.fee_nanousd;
+            bill.lines.push(BillLine {
+                lease: lease.id(),
+                replica: lease.spec.key.replica.0,
+                epoch: lease.spec.key.epoch,
+                node: lease.node,
+                node_name: lease.node_name,
+                supplier: lease.supplier,
+                tier: lease.tier,
+                granted: lease.spec.granted,
+                counters: lease.counters,
+                prices: lease.spec.prices,
+                billed_nanousd: posted.customer_nanousd(),
+                supplier_nanousd: posted.supplier_nanousd,
+                supplier_nanojoule: posted.supplier_nanojoule,
+                ending: lease.ending.as_ref().map(Ending::to_string),
+            });
+        }
+        Ok(bill)
+    }
+
+    /// Every node seen since the start.
+    pub async fn nodes(&self) -> Result<Vec<NodeView>, ControlError> {
+        let earnings = self.store.earnings_all(self.payer.series).await?;
+        let recent = self.recent.load_full();
+        let grid = self.grid.lock();
+        let mut held: std::collections::HashMap<_, u32> = std::collections::HashMap::new();
+        for lease in grid.leases().values().filter(|lease| lease.is_live()) {
+            *held.entry(lease.node).or_default() += 1;
+        }
+        let view = |node: &crate::grid::Node| {
+            let info = &node.info;
+            let earned = earnings.iter().find(|earning| earning.supplier == info.supplier);
+            NodeView {
+                node: info.node,
+                name: info.name.clone(),
+                supplier: info.supplier,
+                tier: info.tier,
+                region: info.region.clone(),
+                state: node.state().to_owned(),
+                paused: node.paused.clone(),
+                offered: info.offered,
+                free: node.free,
+                prices: info.prices,
+                benchmark: node.benchmark,
+                attributes: info.attributes.clone(),
+                leases: held.get(&info.node).copied().unwrap_or_default(),
+                earned_nanojoule: earned.map(|e| e.cumulative_nanojoule).unwrap_or_default(),
+                earned_last_second_nanojoule: recent
+                    .get(&info.supplier)
+                    .copied()
+                    .unwrap_or_default(),
+            }
+        };
+        Ok(grid.nodes().values().map(view).collect())
+    }
+
+    /// The grid on one page. Cheap enough to be called every second for every page that is open.
+    ///
+    /// # Errors
+    /// Where the store fails.
+    pub async fn grid(&self) -> Result<GridView, ControlError> {
+        let mut page = self.page.lock().await;
+        if let Some((made, view)) = page.as_ref()
+            && made.elapsed() < PAGE_FOR
+        {
+            return Ok(view.clone());
+        }
+        let now_ms = self.clock.now_ms();
+        let mut apps = Vec::new();
+        let recent = |app: &App| {
+            app.state == StoredState::Running
+                || now_ms.saturating_sub(app.changed_at_ms) < OVER_FOR_MS
+        };
+        let all = self.store.apps(None).await?;
+        for app in all.into_iter().rev().filter(recent).take(PAGE_APPS_MAX) {
+            apps.push(self.view_app(app).await?);
+        }
+        let totals = self.store.totals().await?;
+        let view = GridView {
+            nodes: self.nodes().await?,
+            apps,
+            root: self.signed.load().as_ref().map(|signed| signed.view()),
+            totals: TotalsView {
+                customer_nanousd: totals.customer_nanousd,
+                suppliers_nanousd: totals.suppliers_nanousd,
+                margin_nanousd: totals.margin_nanousd,
+                fee_nanousd: totals.fee_nanousd,
+                desk_nanojoule: totals.desk_nanojoule,
+                suppliers_nanojoule: totals.suppliers_nanojoule,
+                fee_nanojoule: totals.fee_nanojoule,
+                difference: totals
+                    .difference_nanousd
+                    .0
+                    .saturating_abs()
+                    .saturating_add(totals.difference_nanojoule.0.saturating_abs()),
+            },
+            joule_price: self.config.joule_price,
+            chain_id: self.payer.chain_id,
+            escrow: self.payer.escrow,
+            now_ms,
+        };
+        *page = Some((Instant::now(), view.clone()));
+        Ok(view)
+    }
+
+    /// What a supplier has earned.
+    ///
+    /// # Errors
+    /// Where the store fails.
+    pub async fn supplier(&self, supplier: Address) -> Result<SupplierView, ControlError> {
+        Ok(SupplierView {
+            supplier,
+            cumulative_nanojoule: self.store.earned(self.payer.series, supplier).await?,
+            payment: self.signed.load().as_ref().and_then(|signed| signed.proof(supplier)),
+            joule_price: self.config.joule_price,
+        })
+    }
+
+    /// What a lease has used, as believed, and what of its app is missing: for tests and diagnosis.
+    #[must_use]
+    pub fn believed(&self, app: AppId) -> Vec<(kinesis_protocol::LeaseId, Counters)> {
+        let grid = self.grid.lock();
+        grid.leases_of(app).map(|lease| (lease.spec.lease, lease.counters)).collect()
+    }
+}

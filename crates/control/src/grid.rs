@@ -1,0 +1,523 @@
+//! The state machine: nodes, apps and leases in memory, without any I/O.
+//!
+//! It is told what happened ([`Grid::node_heard`], [`Grid::node_lost`], [`Grid::suspect`],
+//! [`Grid::passed`], …) and the time it happened; [`Grid::drain`] returns what follows. Reconciling
+//! an app ([`reconcile`]) compares what is wanted with what is held and is idempotent, so it runs
+//! after everything that may concern the app, and again as time passes.
+//!
+//! Invariants:
+//! * A lease is granted only after [`Grid::placed`] said that it is durable, with an epoch above
+//!   every earlier one of its replica.
+//! * Of a replica's leases the one that serves is the active one with the highest epoch; every one
+//!   below it is released, or fenced until its node comes back.
+//! * A standby is never on the supplier that serves.
+//! * A take-over waits for nothing: the loss of a node yields `Send(Activate)` and `Routes` at once.
+
+mod node;
+mod quote;
+mod reconcile;
+mod report;
+mod types;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use kinesis_protocol::{
+    AppId, Counters, Ending, Epoch, LeaseId, NodeId, Replica, Workload, message::ToAgent,
+};
+
+pub use types::{
+    App, AppSpec, Effect, GridConfig, Lease, Node, Over, PartOutcome, PartPhase, PartSlot, Phase,
+    Stop,
+};
+
+use crate::{
+    api::{AppState, Event},
+    autoscale::Scale,
+    meter::Observed,
+};
+
+/// What the ingress saw of a lease; `None` where it saw nothing of it.
+pub type Observe<'a> = &'a dyn Fn(LeaseId) -> Option<Observed>;
+
+/// One app's routes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AppRoutes {
+    /// Its name.
+    pub name: String,
+    /// Host names it answers to besides its own.
+    pub hosts: Vec<String>,
+    /// Where it stands.
+    pub state: AppState,
+    /// The longest a request may take.
+    pub request_ms_max: u64,
+    /// Requests a replica answers at once.
+    pub concurrency: u32,
+    /// What serves.
+    pub serving: Vec<Serving>,
+}
+
+/// One replica that serves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Serving {
+    /// The lease.
+    pub lease: LeaseId,
+    /// Which replica.
+    pub replica: Replica,
+    /// Its fencing number.
+    pub epoch: Epoch,
+    /// The node.
+    pub node: NodeId,
+    /// Whether it may be chosen now.
+    pub usable: bool,
+}
+
+/// The state machine.
+pub struct Grid {
+    config: GridConfig,
+    new_lease_id: Box<dyn FnMut() -> LeaseId + Send>,
+    nodes: BTreeMap<NodeId, Node>,
+    apps: BTreeMap<AppId, App>,
+    leases: BTreeMap<LeaseId, Lease>,
+    by_app: BTreeMap<AppId, BTreeSet<LeaseId>>,
+    effects: Vec<Effect>,
+    grace_until_ms: u64,
+    passed_at_ms: u64,
+    retried_at_ms: u64,
+    /// How long a start took lately, in milliseconds.
+    start_ms: u64,
+}
+
+impl std::fmt::Debug for Grid {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Grid")
+            .field("nodes", &self.nodes.len())
+            .field("apps", &self.apps.len())
+            .field("leases", &self.leases.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Grid {
+    /// An empty grid at `now_ms`. `new_lease_id` must never repeat itself.
+    #[must_use]
+    pub fn new(
+        config: GridConfig,
+        now_ms: u64,
+        new_lease_id: Box<dyn FnMut() -> LeaseId + Send>,
+    ) -> Self {
+        Self {
+            grace_until_ms: now_ms + config.grace_ms,
+            config,
+            new_lease_id,
+            nodes: BTreeMap::new(),
+            apps: BTreeMap::new(),
+            leases: BTreeMap::new(),
+            by_app: BTreeMap::new(),
+            effects: Vec::new(),
+            passed_at_ms: now_ms,
+            retried_at_ms: now_ms,
+            start_ms: 1_500,
+        }
+    }
+
+    /// What is to be done since the last call, in order.
+    #[must_use]
+    pub fn drain(&mut self) -> Vec<Effect> {
+        std::mem::take(&mut self.effects)
+    }
+
+    /// All nodes.
+    #[must_use]
+    pub fn nodes(&self) -> &BTreeMap<NodeId, Node> {
+        &self.nodes
+    }
+
+    /// All apps.
+    #[must_use]
+    pub fn apps(&self) -> &BTreeMap<AppId, App> {
+        &self.apps
+    }
+
+    /// All leases that are not recorded as over.
+    #[must_use]
+    pub fn leases(&self) -> &BTreeMap<LeaseId, Lease> {
+        &self.leases
+    }
+
+    /// An app's leases, oldest id first.
+    pub fn leases_of(&self, app: AppId) -> impl Iterator<Item = &Lease> {
+        self.by_app.get(&app).into_iter().flatten().filter_map(|id| self.leases.get(id))
+    }
+
+    // What is wanted.
+
+    /// Wants this version of an app; of a job, with its parts as the store has them.
+    pub fn set_app(&mut self, now_ms: u64, spec: AppSpec, parts: Vec<PartSlot>) {
+        let id = spec.id;
+        let scale = spec.service().map(|service| match self.apps.get(&id) {
+            Some(App { scale: Some(scale), stop: None, .. }) => {
+                let mut scale = *scale;
+                scale.observe(service, 0, now_ms);
+                scale
+            }
+            _ => Scale::new(service, now_ms),
+        });
+        let app = App {
+            scale,
+            parts,
+            stop: None,
+            refused: BTreeMap::new(),
+            avoid: BTreeMap::new(),
+            failures: 0,
+            not_before_ms: 0,
+            reason: None,
+            told: AppState::Pending,
+            unsatisfied: false,
+            spec,
+        };
+        self.apps.insert(id, app);
+        self.effects.push(Effect::Routes(id));
+        self.reconcile(now_ms, id);
+        self.settle(id);
+    }
+
+    /// Takes over a lease of an earlier run, in phase [`Phase::Lost`]. Call before any app is set.
+    pub fn restore(&mut self, lease: Lease) {
+        let (id, app) = (lease.spec.lease, lease.spec.key.app);
+        self.by_app.entry(app).or_default().insert(id);
+        self.leases.insert(id, lease);
+    }
+
+    /// Wants nothing of an app any more.
+    pub fn stop_app(&mut self, now_ms: u64, app: AppId, stop: Stop) {
+        if let Some(app) = self.apps.get_mut(&app) {
+            app.stop = Some(stop);
+        }
+        self.reconcile(now_ms, app);
+    }
+
+    /// Somebody waits for a service.
+    pub fn wake(&mut self, now_ms: u64, app: AppId) {
+        let Some(scale) = self.apps.get_mut(&app).and_then(|app| app.scale.as_mut()) else {
+            return;
+        };
+        let slept = scale.replicas == 0;
+        scale.wake(now_ms);
+        if slept {
+            self.reconcile(now_ms, app);
+        }
+    }
+
+    /// How many requests are in flight to a service.
+    pub fn load(&mut self, now_ms: u64, id: AppId, in_flight: u64) {
+        let Some(app) = self.apps.get_mut(&id) else { return };
+        let (Some(scale), Some(service), None) = (&mut app.scale, app.spec.service(), app.stop)
+        else {
+            return;
+        };
+        let before = scale.replicas;
+        if scale.observe(service, in_flight, now_ms) != before {
+            self.reconcile(now_ms, id);
+        }
+    }
+
+    // What the store says.
+
+    /// A lease is durable under this epoch: its node is asked. `None`: it could not be made
+    /// durable, and is forgotten.
+    pub fn placed(&mut self, now_ms: u64, id: LeaseId, epoch: Option<Epoch>) {
+        let Some(lease) = self.leases.get_mut(&id).filter(|l| l.phase == Phase::Placing) else {
+            return;
+        };
+        let (app, node) = (lease.spec.key.app, lease.node);
+        let Some(epoch) = epoch else {
+            self.forget(id);
+            if let Some(app) = self.apps.get_mut(&app) {
+                app.not_before_ms = now_ms + 500;
+                app.unsatisfied = true;
+                for part in &mut app.parts {
+                    if part.phase == PartPhase::Running(id) {
+                        part.phase = PartPhase::Queued { not_before_ms: now_ms + 500 };
+                    }
+                }
+            }
+            return;
+        };
+        lease.spec.key.epoch = epoch;
+        lease.enter(Phase::Asked, now_ms);
+        let cancelled = lease.cancelled;
+        let grant = ToAgent::Grant { spec: lease.spec.clone() };
+        if cancelled {
+            self.end(now_ms, id, Ending::Released);
+        } else if self.nodes.get(&node).is_some_and(Node::is_up) {
+            self.effects.push(Effect::Send(node, grant));
+        } else {
+            let reason = "the node was lost before it was asked".to_owned();
+            self.end(now_ms, id, Ending::NodeFailed { reason });
+        }
+        self.reconcile(now_ms, app);
+    }
+
+    /// A lease's end is recorded: its node may forget it, and so does the grid.
+    pub fn recorded(&mut self, id: LeaseId) {
+        let Some(lease) = self.leases.get(&id).filter(|l| l.phase == Phase::Ended) else { return };
+        let app = lease.spec.key.app;
+        self.effects.push(Effect::Send(lease.node, ToAgent::Recorded { lease: id }));
+        self.forget(id);
+        self.settle(app);
+    }
+
+    /// Records that a job is over once all its parts are, and all their ends are recorded.
+    fn settle(&mut self, id: AppId) {
+        let recording = self.leases_of(id).any(|lease| lease.phase == Phase::Ended);
+        let state = self.state(id);
+        let Some(app) = self.apps.get_mut(&id) else { return };
+        let over = matches!(state, AppState::Completed | AppState::Failed) && app.scale.is_none();
+        if app.stop.is_none() && over && !recording {
+            app.stop = Some(Stop::Over);
+            let reason = app
+                .parts
+                .iter()
+                .zip(0_u32..)
+                .find(|(part, _)| part.phase == PartPhase::Failed)
+                .map(|(part, number)| {
+                    format!("part {number} {}", part.reason.as_deref().unwrap_or("failed"))
+                });
+            self.effects.push(Effect::State(id, state, reason));
+        }
+        if app.stop == Some(Stop::Over) && !self.by_app.contains_key(&id) {
+            self.apps.remove(&id);
+            self.effects.push(Effect::Routes(id));
+        }
+    }
+
+    fn forget(&mut self, id: LeaseId) {
+        if let Some(lease) = self.leases.remove(&id) {
+            let app = lease.spec.key.app;
+            if let Some(all) = self.by_app.get_mut(&app) {
+                all.remove(&id);
+                if all.is_empty() {
+                    self.by_app.remove(&app);
+                }
+            }
+        }
+    }
+
+    // What the ingress says.
+
+    /// The ingress saw a stream to this lease fail.
+    pub fn suspect(&mut self, now_ms: u64, id: LeaseId) {
+        let Some(lease) = self.leases.get_mut(&id) else { return };
+        if lease.phase != Phase::Active || lease.standby {
+            return;
+        }
+        lease.suspected_at_ms = Some(now_ms);
+        let app = lease.spec.key.app;
+        self.effects.push(Effect::Routes(app));
+        self.reconcile(now_ms, app);
+    }
+
+    // Time.
+
+    /// Time has passed: call it every few ten milliseconds.
+    pub fn passed(&mut self, now_ms: u64) {
+        // Where this process itself stood still, frames wait unread: nobody was silent.
+        let stalled = now_ms.saturating_sub(self.passed_at_ms);
+        if stalled > self.config.silence_ms / 3 {
+            for node in self.nodes.values_mut() {
+                node.heard_at_ms = (node.heard_at_ms + stalled).min(now_ms);
+            }
+        }
+        self.passed_at_ms = now_ms;
+        let mut touched = BTreeSet::new();
+        self.silences(now_ms, &mut touched);
+        self.overdue(now_ms, &mut touched);
+        if now_ms.saturating_sub(self.retried_at_ms) >= 200 {
+            self.retried_at_ms = now_ms;
+            touched.extend(self.apps.iter().filter(|(_, app)| app.unsatisfied).map(|(id, _)| *id));
+        }
+        for app in touched {
+            self.reconcile(now_ms, app);
+        }
+    }
+
+    /// Leases whose node has not done in time what it was asked.
+    fn overdue(&mut self, now_ms: u64, touched: &mut BTreeSet<AppId>) {
+        let mut given_up = Vec::new();
+        for (id, lease) in &mut self.leases {
+            let waited = now_ms.saturating_sub(lease.since_ms);
+            let config = &self.config;
+            match lease.phase {
+                Phase::Asked if waited > config.grant_ms => {
+                    given_up.push((*id, "the node did not answer the grant"));
+                }
+                Phase::Starting if waited > config.start_ms => {
+                    given_up.push((*id, "it was not ready in time"));
+                }
+                // The first release may be lost with its connection.
+                Phase::Draining if waited > config.drain_ms + 2_000 => {
+                    lease.since_ms = now_ms;
+                    let release = ToAgent::Release { lease: *id, notice_ms: 0 };
+                    self.effects.push(Effect::Send(lease.node, release));
+                }
+                Phase::Lost => {
+                    touched.insert(lease.spec.key.app);
+                    if waited > config.forget_ms {
+                        given_up.push((*id, "its node never came back"));
+                    }
+                }
+                _ => {}
+            }
+        }
+        for (id, why) in given_up {
+            let Some(lease) = self.leases.get(&id) else { continue };
+            let (app, node, phase) = (lease.spec.key.app, lease.node, lease.phase);
+            touched.insert(app);
+            if phase != Phase::Lost {
+                let release = ToAgent::Release { lease: id, notice_ms: 0 };
+                self.effects.push(Effect::Send(node, release));
+                if let Some(app) = self.apps.get_mut(&app) {
+                    let until = now_ms + self.config.refusal_ms;
+                    app.refused.insert(node, (until, why.to_owned()));
+                }
+            }
+            self.end(now_ms, id, Ending::NodeFailed { reason: why.to_owned() });
+        }
+    }
+
+    /// A lease is over.
+    fn end(&mut self, now_ms: u64, id: LeaseId, ending: Ending) {
+        let Some(lease) = self.leases.get_mut(&id).filter(|l| l.phase != Phase::Ended) else {
+            return;
+        };
+        let served = lease.phase == Phase::Active && !lease.standby;
+        let wanted_to_end = lease.phase == Phase::Draining;
+        let granted = !matches!(lease.phase, Phase::Placing | Phase::Asked);
+        lease.enter(Phase::Ended, now_ms);
+        let lease = lease.clone();
+        let app_id = lease.spec.key.app;
+        let service = matches!(lease.spec.workload, Workload::Service(_));
+        let part = if service {
+            if !wanted_to_end && granted {
+                self.service_failed(now_ms, &lease, &ending);
+            }
+            None
+        } else {
+            self.attempt_ended(now_ms, &lease, &ending, granted)
+        };
+        self.tell_lease(&lease);
+        self.effects.push(Effect::Ended(Box::new(Over {
+            lease: id,
+            key: lease.spec.key,
+            version: lease.version,
+            node: lease.node,
+            ending,
+            counters: lease.counters,
+            part,
+        })));
+        if served {
+            self.effects.push(Effect::Routes(app_id));
+        }
+    }
+
+    /// A service's lease ended by itself: wait a little longer after every failure in a row.
+    fn service_failed(&mut self, now_ms: u64, lease: &Lease, ending: &Ending) {
+        let Some(app) = self.apps.get_mut(&lease.spec.key.app) else { return };
+        let lived = now_ms.saturating_sub(lease.placed_at_ms);
+        app.failures = if lived > 60_000 { 1 } else { app.failures.saturating_add(1) };
+        if app.failures > 1 {
+            app.not_before_ms = now_ms + (100_u64 << app.failures.min(8));
+        }
+        app.avoid.insert(lease.node, now_ms + 30_000);
+        app.reason = Some(format!("its last run {ending}"));
+    }
+
+    fn tell_lease(&mut self, lease: &Lease) {
+        self.effects.push(Effect::Tell(Event::Lease {
+            app: lease.spec.key.app,
+            lease: lease.spec.lease,
+            replica: lease.spec.key.replica.0,
+            epoch: lease.epoch(),
+            node: lease.node,
+            state: lease.phase.as_str().to_owned(),
+        }));
+    }
+
+    // What others see.
+
+    /// A service's routes; `None` for jobs and unknown apps.
+    #[must_use]
+    pub fn routes(&self, id: AppId) -> Option<AppRoutes> {
+        let app = self.apps.get(&id)?;
+        let service = app.spec.service()?;
+        let mut serving: BTreeMap<Replica, &Lease> = BTreeMap::new();
+        for lease in self.leases_of(id) {
+            if lease.phase == Phase::Active && !lease.standby {
+                let best = serving.entry(lease.spec.key.replica).or_insert(lease);
+                if lease.epoch() > best.epoch() {
+                    *best = lease;
+                }
+            }
+        }
+        let serving = serving.into_values().map(|lease| Serving {
+            lease: lease.spec.lease,
+            replica: lease.spec.key.replica,
+            epoch: lease.epoch(),
+            node: lease.node,
+            usable: lease.suspected_at_ms.is_none(),
+        });
+        Some(AppRoutes {
+            name: app.spec.manifest.name.clone(),
+            hosts: app.spec.manifest.hosts.iter().map(|host| host.to_ascii_lowercase()).collect(),
+            state: self.state(id),
+            request_ms_max: service.request_ms_max,
+            concurrency: service.concurrency,
+            serving: if app.stop.is_some() { Vec::new() } else { serving.collect() },
+        })
+    }
+
+    /// Where an app stands.
+    #[must_use]
+    pub fn state(&self, id: AppId) -> AppState {
+        let Some(app) = self.apps.get(&id) else { return AppState::Stopped };
+        match app.stop {
+            Some(Stop::Owner) => return AppState::Stopped,
+            Some(Stop::Budget) => return AppState::OverBudget,
+            Some(Stop::Over) | None => {}
+        }
+        if let Some(scale) = app.scale {
+            let serves = self.leases_of(id).any(|l| l.phase == Phase::Active && !l.standby);
+            return match (serves, scale.replicas) {
+                (true, _) => AppState::Running,
+                (false, 0) => AppState::Idle,
+                (false, _) => AppState::Pending,
+            };
+        }
+        let is = |phase: fn(&PartPhase) -> bool| app.parts.iter().any(|part| phase(&part.phase));
+        if is(|p| matches!(p, PartPhase::Running(_))) {
+            AppState::Running
+        } else if is(|p| matches!(p, PartPhase::Queued { .. })) {
+            AppState::Pending
+        } else if is(|p| *p == PartPhase::Failed) {
+            AppState::Failed
+        } else {
+            AppState::Completed
+        }
+    }
+
+    /// What all leases used, as believed: for the tick.
+    pub fn counters(&self) -> impl Iterator<Item = (LeaseId, &Counters)> {
+        self.leases
+            .iter()
+            .filter(|(_, lease)| lease.has_epoch() && lease.phase != Phase::Ended)
+            .map(|(id, lease)| (*id, &lease.counters))
+    }
+
+    /// An unchanging description of a node for the leases placed on it.
+    fn info(&self, node: NodeId) -> Option<Arc<kinesis_protocol::NodeInfo>> {
+        self.nodes.get(&node).map(|node| Arc::new(node.info.clone()))
+    }
+}

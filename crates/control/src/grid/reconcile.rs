@@ -1,0 +1,473 @@
+//! What is wanted against what is held, app by app. Idempotent: run it as often as you like.
+
+use std::sync::Arc;
+
+use kinesis_protocol::{
+    AppId, Counters, Epoch, LeaseId, LeaseSpec, NodeId, Replica,
+    lease::LeaseKey, message::ToAgent,
+};
+
+use super::{App, Effect, Grid, Lease, Node, PartPhase, Phase, node::REFUSED_REPORTS_MAX};
+use crate::{
+    api::Event,
+    scheduler::{self, Candidate, Request},
+};
+
+/// What a lease is placed for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    /// To serve, or work, as soon as it is ready.
+    Serve,
+    /// To wait on another supplier.
+    Stand,
+    /// To take over from an older version, wherever there is room.
+    Succeed,
+}
+
+impl Grid {
+    /// Moves an app towards what is wanted of it.
+    pub(super) fn reconcile(&mut self, now_ms: u64, id: AppId) {
+        let stopped = self.apps.get(&id).is_none_or(|app| app.stop.is_some());
+        if stopped {
+            let all: Vec<LeaseId> = self.leases_of(id).map(|lease| lease.spec.lease).collect();
+            for lease in all {
+                self.release(now_ms, lease);
+            }
+        } else if let Some(app) = self.apps.get_mut(&id) {
+            app.unsatisfied = false;
+            app.refused.retain(|_, (until, _)| *until > now_ms);
+            app.avoid.retain(|_, until| *until > now_ms);
+            match app.scale.map(|scale| scale.replicas) {
+                Some(replicas) => self.reconcile_service(now_ms, id, replicas),
+                None => self.reconcile_job(now_ms, id),
+            }
+        }
+        let state = self.state(id);
+        if let Some(app) = self.apps.get_mut(&id)
+            && app.told != state
+        {
+            app.told = state;
+            let name = app.spec.manifest.name.clone();
+            self.effects.push(Effect::Routes(id));
+            self.effects.push(Effect::Tell(Event::App { app: id, name, state }));
+        }
+    }
+
+    fn reconcile_service(&mut self, now_ms: u64, id: AppId, replicas: u32) {
+        let Some(app) = self.apps.get(&id) else { return };
+        let Some(service) = app.spec.service() else { return };
+        let warm = service.warm;
+        let held = self.leases_of(id).map(|lease| lease.spec.key.replica.0 + 1).max();
+        for replica in 0..replicas.max(held.unwrap_or(0)).max(1) {
+            // Scaled down to nothing, the first replica's standbys stay: they cost nothing.
+            let stands = if replica < replicas.max(1) { warm } else { 0 };
+            self.reconcile_replica(now_ms, id, Replica(replica), replica < replicas, stands);
+        }
+    }
+
+    fn held(&self, id: AppId, replica: Replica) -> impl Iterator<Item = &Lease> {
+        self.leases_of(id).filter(move |lease| lease.spec.key.replica == replica)
+    }
+
+    /// The lease that serves a replica.
+    fn serving(&self, id: AppId, replica: Replica) -> Option<&Lease> {
+        self.held(id, replica)
+            .filter(|lease| lease.phase == Phase::Active && !lease.standby)
+            .max_by_key(|lease| lease.epoch())
+    }
+
+    fn reconcile_replica(
+        &mut self,
+        now_ms: u64,
+        id: AppId,
+        replica: Replica,
+        wanted: bool,
+        stands: u32,
+    ) {
+        if wanted {
+            self.serve(now_ms, id, replica);
+        } else {
+            let active: Vec<LeaseId> =
+                self.held(id, replica).filter(|l| !l.standby).map(|l| l.spec.lease).collect();
+            for lease in active {
+                self.release(now_ms, lease);
+            }
+        }
+        self.fence(now_ms, id, replica);
+        self.stand(now_ms, id, replica, wanted, stands);
+    }
+
+    /// Sees to it that something of the wanted version serves.
+    fn serve(&mut self, now_ms: u64, id: AppId, replica: Replica) {
+        let Some(version) = self.apps.get(&id).map(|app| app.spec.version) else { return };
+        let serving = self.serving(id, replica);
+        let leaves = |lease: &Lease| self.nodes.get(&lease.node).is_some_and(|node| node.leaving);
+        let unsafe_on = |lease: &Lease| lease.suspected_at_ms.is_some() || leaves(lease);
+        let fine = serving.filter(|lease| !unsafe_on(lease));
+        if fine.is_some_and(|lease| lease.version == version) {
+            return;
+        }
+        // What could take over: warm ones first, of the wanted version first, the oldest first.
+        let above = serving.map_or(Epoch(0), Lease::epoch);
+        let mut standbys: Vec<&Lease> = self
+            .held(id, replica)
+            .filter(|lease| lease.standby && lease.is_live())
+            .filter(|lease| !lease.has_epoch() || lease.epoch() > above)
+            .collect();
+        standbys.sort_by_key(|l| (l.phase != Phase::Warm, l.version != version, l.epoch()));
+        if let Some(old) = serving {
+            let moves = old.version != version || leaves(old);
+            let suspected = unsafe_on(old);
+            let ready = standbys.iter().find(|lease| {
+                lease.phase == Phase::Warm && (lease.version == version || suspected)
+            });
+            if let Some(ready) = ready {
+                let ready = ready.spec.lease;
+                self.promote(now_ms, ready);
+            } else if moves
+                && !standbys.iter().any(|lease| lease.version == version)
+            {
+                self.place(now_ms, id, replica, Purpose::Succeed);
+            }
+            return;
+        }
+        if let Some(best) = standbys.first() {
+            let (best, ready) = (best.spec.lease, best.phase == Phase::Warm);
+            let coming = self.held(id, replica).any(|l| !l.standby && l.is_live());
+            if ready {
+                self.promote(now_ms, best);
+                return;
+            } else if !coming {
+                // It is on its way: it serves as soon as it is ready.
+                if let Some(lease) = self.leases.get_mut(&best) {
+                    lease.standby = false;
+                }
+                self.effects.push(Effect::Activated(best));
+                return;
+            }
+        }
+        let coming = self.held(id, replica).any(|lease| !lease.standby && lease.is_live());
+        let may_return = now_ms < self.grace_until_ms
+            && self.held(id, replica).any(|l| l.phase == Phase::Lost && l.restored);
+        if !coming && !may_return {
+            self.place(now_ms, id, replica, Purpose::Serve);
+        } else if may_return && let Some(app) = self.apps.get_mut(&id) {
+            app.unsatisfied = true;
+        }
+    }
+
+    /// Whatever is below the serving epoch is over.
+    fn fence(&mut self, now_ms: u64, id: AppId, replica: Replica) {
+        let Some(epoch) = self.serving(id, replica).map(Lease::epoch) else { return };
+        let older: Vec<LeaseId> = self
+            .held(id, replica)
+            .filter(|lease| lease.has_epoch() && lease.epoch() < epoch)
+            .map(|lease| lease.spec.lease)
+            .collect();
+        for lease in older {
+            if let Some(lease) = self.leases.get_mut(&lease) {
+                lease.fenced_at_ms.get_or_insert(now_ms);
+            }
+            self.release(now_ms, lease);
+        }
+    }
+
+    /// Sees to it that as many standbys wait as are wanted, each on a supplier of its own.
+    fn stand(&mut self, now_ms: u64, id: AppId, replica: Replica, wanted: bool, stands: u32) {
+        let Some(version) = self.apps.get(&id).map(|app| app.spec.version) else { return };
+        let current = self
+            .serving(id, replica)
+            .or_else(|| self.held(id, replica).find(|l| !l.standby && l.is_live()));
+        if wanted && current.is_none_or(|l| !l.has_epoch() || l.version != version) {
+            // First things first: what serves, then what stands by. During a roll-over the
+            // successor waits as a standby and must not be counted as one too many.
+            return;
+        }
+        let mut taken: Vec<kinesis_protocol::Address> =
+            current.map(|lease| lease.info.supplier).into_iter().collect();
+        let mut standbys: Vec<&Lease> =
+            self.held(id, replica).filter(|l| l.standby && l.is_live()).collect();
+        standbys.sort_by_key(|l| (l.phase != Phase::Warm, l.epoch()));
+        let (mut kept, mut extra) = (0, Vec::new());
+        for lease in standbys {
+            let leaving = self.nodes.get(&lease.node).is_some_and(|node| node.leaving);
+            let fits = lease.version == version
+                && !leaving
+                && !taken.contains(&lease.info.supplier);
+            if fits && kept < stands {
+                kept += 1;
+                taken.push(lease.info.supplier);
+            } else {
+                extra.push(lease.spec.lease);
+            }
+        }
+        for lease in extra {
+            self.release(now_ms, lease);
+        }
+        while kept < stands {
+            if !self.place(now_ms, id, replica, Purpose::Stand) {
+                return;
+            }
+            kept += 1;
+        }
+    }
+
+    /// A standby takes over. Nothing is waited for: the frame first, then the routes.
+    fn promote(&mut self, now_ms: u64, id: LeaseId) {
+        let Some(lease) = self.leases.get_mut(&id) else { return };
+        lease.standby = false;
+        lease.activated_at_ms = now_ms;
+        lease.suspected_at_ms = None;
+        lease.enter(Phase::Active, now_ms);
+        let lease = lease.clone();
+        let key = lease.spec.key;
+        self.effects.push(Effect::Send(lease.node, ToAgent::Activate { lease: id }));
+        self.effects.push(Effect::Routes(key.app));
+        self.effects.push(Effect::Activated(id));
+        let others: Vec<&Lease> = self
+            .held(key.app, key.replica)
+            .filter(|other| !other.standby && other.spec.lease != id)
+            .collect();
+        let from = others.iter().map(|other| (other.epoch(), other.spec.lease)).max();
+        let coming: Vec<LeaseId> = others
+            .iter()
+            .filter(|other| other.phase != Phase::Active && other.is_live())
+            .map(|other| other.spec.lease)
+            .collect();
+        for other in coming {
+            self.release(now_ms, other);
+        }
+        if let Some((_, from)) = from {
+            self.effects.push(Effect::Tell(Event::TakeOver {
+                app: key.app,
+                replica: key.replica.0,
+                from,
+                to: id,
+                node: lease.node,
+                name: lease.info.name.clone(),
+            }));
+        }
+        self.tell_lease(&lease);
+        self.fence(now_ms, key.app, key.replica);
+    }
+
+    /// Tells a lease to end. One that is lost is told when its node is back.
+    pub(super) fn release(&mut self, now_ms: u64, id: LeaseId) {
+        let drain_ms = self.config.drain_ms;
+        let Some(lease) = self.leases.get_mut(&id) else { return };
+        match lease.phase {
+            Phase::Placing => lease.cancelled = true,
+            Phase::Asked | Phase::Starting | Phase::Warm | Phase::Active => {
+                let serves = lease.phase == Phase::Active && !lease.standby;
+                lease.enter(Phase::Draining, now_ms);
+                let (node, app) = (lease.node, lease.spec.key.app);
+                let notice_ms = if serves { drain_ms } else { 0 };
+                let lease = lease.clone();
+                if serves {
+                    self.effects.push(Effect::Routes(app));
+                }
+                self.effects.push(Effect::Send(node, ToAgent::Release { lease: id, notice_ms }));
+                self.tell_lease(&lease);
+            }
+            Phase::Draining | Phase::Lost | Phase::Ended => {}
+        }
+    }
+
+    /// Places what a job still lacks.
+    fn reconcile_job(&mut self, now_ms: u64, id: AppId) {
+        let Some(app) = self.apps.get(&id) else { return };
+        let (mut due, mut lost, mut ours) = (Vec::new(), Vec::new(), Vec::new());
+        let mut waits = false;
+        for (part, number) in app.parts.iter().zip(0_u32..) {
+            match part.phase {
+                PartPhase::Queued { not_before_ms } if not_before_ms <= now_ms => {
+                    due.push(Replica(number));
+                }
+                PartPhase::Queued { .. } => waits = true,
+                PartPhase::Running(lease) => {
+                    ours.push(lease);
+                    let patience = self.config.patience_ms;
+                    if let Some(held) = self.leases.get(&lease).filter(|l| l.phase == Phase::Lost)
+                        && now_ms.saturating_sub(held.since_ms) > patience
+                        && now_ms >= self.grace_until_ms
+                    {
+                        lost.push(lease);
+                    }
+                }
+                PartPhase::Completed | PartPhase::Failed => {}
+            }
+        }
+        // An attempt of an older version, or one that is no part's any more.
+        let stray: Vec<LeaseId> = self
+            .leases_of(id)
+            .map(|lease| lease.spec.lease)
+            .filter(|lease| !ours.contains(lease))
+            .collect();
+        for lease in stray {
+            self.release(now_ms, lease);
+        }
+        for lease in lost {
+            let reason = "its node was lost".to_owned();
+            self.end(now_ms, lease, kinesis_protocol::Ending::NodeFailed { reason });
+            waits = true;
+        }
+        for part in due {
+            if !self.place(now_ms, id, part, Purpose::Serve) {
+                waits = true;
+            }
+        }
+        if waits && let Some(app) = self.apps.get_mut(&id) {
+            app.unsatisfied = true;
+        }
+    }
+
+    /// Asks for one lease. Says whether a node was found.
+    fn place(&mut self, now_ms: u64, id: AppId, replica: Replica, purpose: Purpose) -> bool {
+        let request = self.request(id, replica, purpose);
+        let Some((request, workload)) = request else { return false };
+        if self.apps.get(&id).is_some_and(|app| app.not_before_ms > now_ms) {
+            self.unsatisfied(id, None);
+            return false;
+        }
+        let choice = scheduler::choose(&request, self.candidates());
+        let Some((node, info)) = choice.node.and_then(|node| Some((node, self.info(node)?))) else {
+            let what = if purpose == Purpose::Stand { "no standby" } else { "no node" };
+            self.unsatisfied(id, Some(explain(what, &choice.refusals)));
+            return false;
+        };
+        let Some(app) = self.apps.get(&id) else { return false };
+        let lease_id = (self.new_lease_id)();
+        let lease = Lease {
+            spec: LeaseSpec {
+                lease: lease_id,
+                key: LeaseKey { app: id, replica, epoch: Epoch(0) },
+                app_name: app.spec.manifest.name.clone(),
+                standby: purpose != Purpose::Serve,
+                workload,
+                granted: request.wanted,
+                prices: info.prices,
+                term_ms: self.config.term_ms,
+            },
+            version: app.spec.version,
+            version_number: app.spec.version_number,
+            node,
+            info: Arc::clone(&info),
+            standby: purpose != Purpose::Serve,
+            phase: Phase::Placing,
+            since_ms: now_ms,
+            placed_at_ms: now_ms,
+            activated_at_ms: now_ms,
+            fenced_at_ms: None,
+            suspected_at_ms: None,
+            counted: false,
+            cancelled: false,
+            restored: false,
+            missed: 0,
+            counters: Counters::default(),
+            base: Counters::default(),
+            in_flight: 0,
+        };
+        self.by_app.entry(id).or_default().insert(lease_id);
+        self.leases.insert(lease_id, lease);
+        if let Some(part) = self.apps.get_mut(&id).and_then(|app| {
+            app.parts.get_mut(usize::try_from(replica.0).unwrap_or(usize::MAX))
+        }) {
+            part.phase = PartPhase::Running(lease_id);
+        }
+        self.effects.push(Effect::Place(lease_id));
+        true
+    }
+
+    fn unsatisfied(&mut self, id: AppId, reason: Option<String>) {
+        if let Some(app) = self.apps.get_mut(&id) {
+            app.unsatisfied = true;
+            if reason.is_some() {
+                app.reason = reason;
+            }
+        }
+    }
+
+    /// What the scheduler is asked, given what the app holds already.
+    fn request(
+        &self,
+        id: AppId,
+        replica: Replica,
+        purpose: Purpose,
+    ) -> Option<(Request, kinesis_protocol::Workload)> {
+        let App { spec, refused, avoid, parts, .. } = self.apps.get(&id)?;
+        let workload = spec.workload(replica)?;
+        let mut request = spec.request(replica, self.config.markup_bp);
+        request.refused_by =
+            refused.iter().map(|(node, (_, reason))| (*node, reason.clone())).collect();
+        request.avoid = avoid.keys().copied().collect();
+        let part = usize::try_from(replica.0).ok().and_then(|part| parts.get(part));
+        request.avoid.extend(part.into_iter().flat_map(|part| part.failed_on.iter().copied()));
+        for lease in self.leases_of(id).filter(|lease| lease.is_live()) {
+            let supplier = lease.info.supplier;
+            if lease.spec.key.replica == replica && purpose == Purpose::Stand {
+                request.other_than.push(supplier);
+            } else if parts.is_empty() {
+                // Replicas, and versions that follow each other, are better off apart.
+                request.spread_from.push(supplier);
+            }
+        }
+        Some((request, workload))
+    }
+
+    /// All nodes as the scheduler sees them.
+    pub(super) fn candidates(&self) -> impl Iterator<Item = Candidate<'_>> {
+        let mut held: std::collections::BTreeMap<NodeId, (u32, Vec<&Lease>)> = Default::default();
+        for lease in self.leases.values().filter(|lease| lease.is_live()) {
+            let (count, uncounted) = held.entry(lease.node).or_default();
+            *count += 1;
+            if !lease.counted {
+                uncounted.push(lease);
+            }
+        }
+        self.nodes.values().map(move |node| {
+            let (leases, uncounted) =
+                held.get(&node.info.node).map_or((0, &[][..]), |(count, new)| (*count, &new[..]));
+            let free = uncounted
+                .iter()
+                .fold(node.free, |free, lease| free.saturating_sub(&lease.spec.granted));
+            Candidate {
+                info: &node.info,
+                free,
+                closed: closed(node),
+                benchmark: node.benchmark,
+                leases,
+            }
+        })
+    }
+}
+
+/// Why a node takes nothing now.
+fn closed(node: &Node) -> Option<String> {
+    if !node.is_up() {
+        Some("it is away".to_owned())
+    } else if node.leaving {
+        Some("it is leaving".to_owned())
+    } else if node.refused_reports >= REFUSED_REPORTS_MAX {
+        Some("it reported usage that cannot be true".to_owned())
+    } else {
+        node.paused.as_ref().map(|reason| format!("it takes nothing new: {reason}"))
+    }
+}
+
+/// Many refusals in one sentence: the commonest first.
+pub(super) fn explain(what: &str, refusals: &[(NodeId, String)]) -> String {
+    if refusals.is_empty() {
+        return format!("{what}: no supplier has joined yet");
+    }
+    let mut reasons: Vec<(usize, &str)> = Vec::new();
+    for (_, reason) in refusals {
+        match reasons.iter_mut().find(|(_, known)| known == reason) {
+            Some((count, _)) => *count += 1,
+            None => reasons.push((1, reason)),
+        }
+    }
+    reasons.sort_by_key(|(count, _)| std::cmp::Reverse(*count));
+    let reasons: Vec<String> =
+        reasons.iter().take(3).map(|(count, reason)| format!("{count} x {reason}")).collect();
+    format!("{what}: of {} nodes {}", refusals.len(), reasons.join("; "))
+}

@@ -1,0 +1,237 @@
+//! What a lease's report leads to, and what its end means for the job it was a part of.
+
+use kinesis_protocol::{
+    Ending, LeaseReport, LeaseState, NodeId, Workload, manifest::Kind, message::ToAgent,
+    usage::Traffic,
+};
+
+use super::{App, Effect, Grid, Lease, Observe, PartOutcome, PartPhase, Phase};
+use crate::{
+    api::Event,
+    meter::{self, Bounds, Observed},
+};
+
+/// How much a service may have worked between its last record and a utility's restart.
+const UNRECORDED_MS: u64 = 5_000;
+/// An activation that shows no effect for this long is sent again.
+const ACTIVATE_AGAIN_MS: u64 = 500;
+/// How many nodes a part remembers to have failed on.
+const FAILED_ON_MAX: usize = 16;
+
+impl Grid {
+    /// Takes in one report; says whether the app has to be looked at.
+    pub(super) fn report(
+        &mut self,
+        now_ms: u64,
+        node: NodeId,
+        report: &LeaseReport,
+        observe: Observe<'_>,
+    ) -> bool {
+        let Some(lease) = self.leases.get_mut(&report.lease) else { return false };
+        if lease.phase == Phase::Placing || lease.phase == Phase::Ended {
+            // Its end is on its way to the store; the answer follows.
+            return false;
+        }
+        if lease.node != node || lease.spec.key != report.key {
+            self.refuse(node, report, "it is not this node's lease".to_owned());
+            return false;
+        }
+        lease.in_flight = report.in_flight;
+        if let Err(reason) = measure(now_ms, lease, report, observe) {
+            self.refuse(node, report, reason);
+        }
+        self.advance(now_ms, report)
+    }
+
+    /// Moves a lease to where its node says it stands.
+    fn advance(&mut self, now_ms: u64, report: &LeaseReport) -> bool {
+        let Some(lease) = self.leases.get_mut(&report.lease) else { return false };
+        let (id, before) = (report.lease, (lease.phase, lease.standby));
+        let restored = std::mem::take(&mut lease.restored);
+        let mut cleared = false;
+        if let Some(at) = lease.suspected_at_ms
+            && now_ms > at + kinesis_protocol::message::HEARTBEAT_MS / 2
+        {
+            lease.suspected_at_ms = None;
+            cleared = true;
+        }
+        match (report.state, lease.phase) {
+            (LeaseState::Ended, _) => {
+                let ending = report.ending.clone().unwrap_or(Ending::Unknown);
+                self.end(now_ms, id, ending);
+                return true;
+            }
+            (_, Phase::Draining) => {}
+            (LeaseState::Draining, _) => lease.enter(Phase::Draining, now_ms),
+            (LeaseState::Starting, Phase::Asked | Phase::Lost) => {
+                lease.enter(Phase::Starting, now_ms);
+            }
+            (LeaseState::Warm, _) if lease.standby => lease.enter(Phase::Warm, now_ms),
+            (LeaseState::Warm, _) => {
+                // It was told to take over while it started, or has not heard it yet.
+                let again = now_ms.saturating_sub(lease.activated_at_ms) >= ACTIVATE_AGAIN_MS;
+                if lease.phase != Phase::Active || again {
+                    lease.activated_at_ms = now_ms;
+                    lease.enter(Phase::Active, now_ms);
+                    let node = lease.node;
+                    self.effects.push(Effect::Send(node, ToAgent::Activate { lease: id }));
+                }
+            }
+            (LeaseState::Active, _) if lease.standby && !restored => {
+                // Nobody told it to: it stays a standby for us.
+                lease.enter(Phase::Warm, now_ms);
+            }
+            (LeaseState::Active, _) => {
+                if lease.standby {
+                    // It took over just before the utility's restart.
+                    lease.standby = false;
+                    self.effects.push(Effect::Activated(id));
+                }
+                lease.enter(Phase::Active, now_ms);
+            }
+            (LeaseState::Starting, _) => {}
+        }
+        let Some(lease) = self.leases.get(&id) else { return true };
+        let after = (lease.phase, lease.standby);
+        if before == after && !cleared {
+            return false;
+        }
+        if matches!(before.0, Phase::Asked | Phase::Starting)
+            && matches!(after.0, Phase::Warm | Phase::Active)
+        {
+            let took = now_ms.saturating_sub(lease.placed_at_ms);
+            self.start_ms = (self.start_ms * 3 + took) / 4;
+        }
+        let lease = lease.clone();
+        self.effects.push(Effect::Routes(lease.spec.key.app));
+        if before != after {
+            self.tell_lease(&lease);
+        }
+        if after.0 == Phase::Active
+            && let Some(app) = self.apps.get_mut(&lease.spec.key.app)
+        {
+            app.reason = None;
+        }
+        true
+    }
+
+    fn refuse(&mut self, node: NodeId, report: &LeaseReport, reason: String) {
+        let Some(known) = self.nodes.get_mut(&node) else { return };
+        known.refused_reports = known.refused_reports.saturating_add(1);
+        // A node that goes on lying is not worth a line for every heartbeat.
+        if known.refused_reports <= 100 {
+            let lease = report.lease;
+            self.effects.push(Effect::Tell(Event::ReportRefused { lease, node, reason }));
+        }
+    }
+
+    /// The node granted a lease.
+    pub fn granted(&mut self, now_ms: u64, node: NodeId, id: kinesis_protocol::LeaseId) {
+        if let Some(lease) = self.leases.get_mut(&id)
+            && lease.node == node
+            && lease.phase == Phase::Asked
+        {
+            lease.enter(Phase::Starting, now_ms);
+        }
+    }
+
+    /// The node refused a lease: it is asked again in a while, others at once.
+    pub fn refused(&mut self, now_ms: u64, node: NodeId, id: kinesis_protocol::LeaseId, reason: &str) {
+        let Some(lease) = self.leases.get(&id) else { return };
+        if lease.node != node || lease.phase != Phase::Asked {
+            return;
+        }
+        let app_id = lease.spec.key.app;
+        let reason: String = reason.chars().filter(|c| !c.is_control()).take(200).collect();
+        if let Some(app) = self.apps.get_mut(&app_id) {
+            app.refused.insert(node, (now_ms + self.config.refusal_ms, reason.clone()));
+        }
+        self.end(now_ms, id, Ending::NodeFailed { reason: format!("refused: {reason}") });
+        self.reconcile(now_ms, app_id);
+    }
+
+    /// What an attempt's end means for its part; `None` where the attempt was superseded.
+    pub(super) fn attempt_ended(
+        &mut self,
+        now_ms: u64,
+        lease: &Lease,
+        ending: &Ending,
+        granted: bool,
+    ) -> Option<PartOutcome> {
+        let app = self.apps.get_mut(&lease.spec.key.app)?;
+        let App { spec, parts, stop, .. } = app;
+        let Kind::Job(job) = &spec.manifest.kind else { return None };
+        let part = usize::try_from(lease.spec.key.replica.0).ok().and_then(|i| parts.get_mut(i))?;
+        if part.phase != PartPhase::Running(lease.spec.lease) {
+            return None;
+        }
+        if matches!(ending, Ending::Completed { .. }) {
+            part.phase = PartPhase::Completed;
+            part.reason = None;
+            return Some(PartOutcome::Completed);
+        }
+        let reason = ending.to_string();
+        part.reason = Some(reason.clone());
+        if stop.is_some() {
+            part.phase = PartPhase::Failed;
+            return None;
+        }
+        if granted {
+            part.attempts += 1;
+            part.failed_on.push_back(lease.node);
+            part.failed_on.truncate(FAILED_ON_MAX);
+        }
+        if part.attempts > job.retries {
+            part.phase = PartPhase::Failed;
+            return Some(PartOutcome::Failed { reason });
+        }
+        let pause = if granted { 200_u64 << part.attempts.min(6) } else { 0 };
+        let not_before_ms = now_ms + pause;
+        part.phase = PartPhase::Queued { not_before_ms };
+        Some(PartOutcome::Again { reason, counts: granted, not_before_ms })
+    }
+}
+
+/// Believes a report as far as it can be true.
+fn measure(
+    now_ms: u64,
+    lease: &mut Lease,
+    report: &LeaseReport,
+    observe: Observe<'_>,
+) -> Result<(), String> {
+    let until = lease.fenced_at_ms.unwrap_or(now_ms);
+    let mut bounds = Bounds {
+        granted: &lease.spec.granted,
+        held_ms: until.saturating_sub(lease.placed_at_ms),
+        wall_ms_max: None,
+        observed: None,
+    };
+    match &lease.spec.workload {
+        Workload::Job(job) => bounds.wall_ms_max = Some(job.wall_ms_max),
+        Workload::Service(_) if lease.restored => {
+            // What the ingress of the earlier run saw is gone with it: what was recorded holds, and
+            // what the seconds after that allow.
+            bounds.wall_ms_max = Some(lease.counters.wall_ms + UNRECORDED_MS);
+        }
+        Workload::Service(_) => {
+            let base = &lease.base;
+            let seen = observe(lease.spec.lease).unwrap_or_default();
+            bounds.observed = Some(Observed {
+                busy_ms: seen.busy_ms.saturating_add(base.wall_ms),
+                traffic: Traffic {
+                    requests: seen.traffic.requests.saturating_add(base.requests),
+                    rx_bytes: seen.traffic.rx_bytes.saturating_add(base.rx_bytes),
+                    tx_bytes: seen.traffic.tx_bytes.saturating_add(base.tx_bytes),
+                },
+            });
+        }
+    }
+    let believed = meter::accept(&lease.counters, &report.counters, &bounds);
+    if let Ok(counters) = &believed {
+        lease.counters = *counters;
+    }
+    if lease.restored {
+        lease.base = lease.counters;
+    }
+    believed.map(|_| ()).map_err(|refused| refused.to_string())
+}

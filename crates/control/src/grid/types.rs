@@ -1,0 +1,458 @@
+//! What the grid holds: nodes, apps, leases.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+};
+
+use kinesis_protocol::{
+    AccountId, AppId, Benchmark, Counters, Ending, Epoch, LeaseId, LeaseSpec, Manifest, NodeId,
+    Replica, Resources, VersionId,
+    lease::{GuestFile, JobWorkload, LeaseKey, Program, ServiceWorkload, Workload},
+    manifest::{Kind, Service},
+    message::ToAgent,
+    resources::NodeInfo,
+};
+
+use crate::{
+    api::{AppState, ArtifactRef, Event},
+    autoscale::Scale,
+    scheduler::Request,
+};
+
+/// How the grid behaves. Times in milliseconds.
+#[derive(Debug, Clone)]
+pub struct GridConfig {
+    /// Without a frame for this long, a node counts as silent.
+    pub silence_ms: u64,
+    /// After a start, leases of an earlier run are left alone for this long.
+    pub grace_ms: u64,
+    /// How long a released lease may finish.
+    pub drain_ms: u64,
+    /// A lease's term.
+    pub term_ms: u64,
+    /// A node that has not answered a grant for this long is passed over.
+    pub grant_ms: u64,
+    /// A granted lease that is not ready after this long is given up.
+    pub start_ms: u64,
+    /// How long a job's part waits for its lost node before it is tried elsewhere.
+    pub patience_ms: u64,
+    /// How long a node that refused a lease is not asked for the same app again.
+    pub refusal_ms: u64,
+    /// How long a lost lease is remembered for its node to come back and settle it.
+    pub forget_ms: u64,
+    /// Margin and fee on top of the supplier's share, in ten-thousandths.
+    pub markup_bp: u32,
+}
+
+impl Default for GridConfig {
+    fn default() -> Self {
+        Self {
+            silence_ms: kinesis_protocol::message::SILENCE_MS,
+            grace_ms: 3_000,
+            drain_ms: 5_000,
+            term_ms: 60_000,
+            grant_ms: 5_000,
+            start_ms: 180_000,
+            patience_ms: 3_000,
+            refusal_ms: 5_000,
+            forget_ms: 86_400_000,
+            markup_bp: 1_500,
+        }
+    }
+}
+
+/// What the grid wants done, in order. `Send` and `Routes` are to be carried out at once.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Effect {
+    /// Send this to a node, over its newest connection.
+    Send(NodeId, ToAgent),
+    /// Give this lease an epoch and make it durable, then call [`super::Grid::placed`].
+    Place(LeaseId),
+    /// Record that a standby took over.
+    Activated(LeaseId),
+    /// Record that a lease is over, then call [`super::Grid::recorded`].
+    Ended(Box<Over>),
+    /// The routes of an app changed.
+    Routes(AppId),
+    /// Record that an app is over, or over its budget.
+    State(AppId, AppState, Option<String>),
+    /// Something to tell whoever watches.
+    Tell(Event),
+    /// Close the connection to a node that was given up, so that what waits on it fails now.
+    Close(NodeId, String),
+}
+
+/// A lease that is over.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Over {
+    /// The lease.
+    pub lease: LeaseId,
+    /// What it was for.
+    pub key: LeaseKey,
+    /// The version it ran.
+    pub version: VersionId,
+    /// Where it ran.
+    pub node: NodeId,
+    /// How it ended.
+    pub ending: Ending,
+    /// Everything it used, as believed.
+    pub counters: Counters,
+    /// What follows for the job it was a part of; `None` for services and superseded attempts.
+    pub part: Option<PartOutcome>,
+}
+
+/// What follows from an attempt's end for its part.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PartOutcome {
+    /// It is done: bill the attempt.
+    Completed,
+    /// Try again, not before this time.
+    Again {
+        /// Why it failed.
+        reason: String,
+        /// Whether this attempt counts towards the retries.
+        counts: bool,
+        /// Not before.
+        not_before_ms: u64,
+    },
+    /// It failed for good.
+    Failed {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// A node, as known since the utility started.
+#[derive(Debug, Clone)]
+pub struct Node {
+    /// What it says of itself.
+    pub info: NodeInfo,
+    /// Which of its connections is the newest.
+    pub session: u64,
+    /// Whether that connection stands.
+    pub connected: bool,
+    /// Whether it was given up because it said nothing for too long.
+    pub silent: bool,
+    /// Whether it has announced that it leaves.
+    pub leaving: bool,
+    /// When it was heard last.
+    pub heard_at_ms: u64,
+    /// The newest heartbeat's number.
+    pub seq: u64,
+    /// What it said is free.
+    pub free: Resources,
+    /// Why it takes nothing new.
+    pub paused: Option<String>,
+    /// What it proved of its speed.
+    pub benchmark: Option<Benchmark>,
+    /// Reports of it that could not be true.
+    pub refused_reports: u32,
+}
+
+impl Node {
+    /// Whether it can be relied on now.
+    #[must_use]
+    pub fn is_up(&self) -> bool {
+        self.connected
+    }
+
+    /// The word for where it stands.
+    #[must_use]
+    pub fn state(&self) -> &'static str {
+        match self {
+            Self { connected: false, silent: true, .. } => "silent",
+            Self { connected: false, .. } => "away",
+            Self { leaving: true, .. } => "leaving",
+            Self { paused: Some(_), .. } => "paused",
+            _ => "up",
+        }
+    }
+}
+
+/// Where a lease stands, as the utility sees it.
+///
+/// ```text
+/// Placing -> Asked -> Starting -> Warm -> Active -> Draining -> Ended
+///                \________________\_______\___________/ Lost (its node is) \-> Ended
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Phase {
+    /// Being made durable.
+    Placing,
+    /// The node was asked.
+    Asked,
+    /// The node granted it.
+    Starting,
+    /// Ready, frozen.
+    Warm,
+    /// Serving, or at work.
+    Active,
+    /// Told to end.
+    Draining,
+    /// Its node is lost; it may come back.
+    Lost,
+    /// Over; being recorded.
+    Ended,
+}
+
+impl Phase {
+    /// The word for it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Placing => "placing",
+            Self::Asked | Self::Starting => "starting",
+            Self::Warm => "warm",
+            Self::Active => "active",
+            Self::Draining => "draining",
+            Self::Lost => "lost",
+            Self::Ended => "ended",
+        }
+    }
+}
+
+/// A lease.
+#[derive(Debug, Clone)]
+pub struct Lease {
+    /// What was asked of the node. Its epoch is zero until the lease is placed.
+    pub spec: LeaseSpec,
+    /// The version it runs, and its number.
+    pub version: VersionId,
+    /// The version's number.
+    pub version_number: u32,
+    /// The node.
+    pub node: NodeId,
+    /// The node as it described itself when the lease was placed.
+    pub info: Arc<NodeInfo>,
+    /// Whether it waits to take over. `spec.standby` says what was asked.
+    pub standby: bool,
+    /// Where it stands.
+    pub phase: Phase,
+    /// When its phase changed last.
+    pub since_ms: u64,
+    /// When it was placed, on the utility's clock.
+    pub placed_at_ms: u64,
+    /// When it was told to take over, last.
+    pub activated_at_ms: u64,
+    /// When a newer epoch took over; it is not paid for anything later.
+    pub fenced_at_ms: Option<u64>,
+    /// When the ingress saw it fail; cleared by its next report.
+    pub suspected_at_ms: Option<u64>,
+    /// Whether the node's `free` accounts for it already.
+    pub counted: bool,
+    /// Whether it was given up before it was placed.
+    pub cancelled: bool,
+    /// Whether it was read from the store and has not been reported since.
+    pub restored: bool,
+    /// Heartbeats in a row that did not name it.
+    pub missed: u8,
+    /// What it used, as believed.
+    pub counters: Counters,
+    /// What it had used when this run of the utility first heard of it: what the ingress of this
+    /// run saw comes on top.
+    pub base: Counters,
+    /// Requests in flight, as its node says.
+    pub in_flight: u32,
+}
+
+impl Lease {
+    /// Whether it serves or may come to serve without the node coming back from the dead.
+    #[must_use]
+    pub fn is_live(&self) -> bool {
+        matches!(
+            self.phase,
+            Phase::Placing | Phase::Asked | Phase::Starting | Phase::Warm | Phase::Active
+        )
+    }
+
+    /// Its fencing number.
+    #[must_use]
+    pub fn epoch(&self) -> Epoch {
+        self.spec.key.epoch
+    }
+
+    /// Whether it has one yet.
+    #[must_use]
+    pub fn has_epoch(&self) -> bool {
+        self.phase != Phase::Placing
+    }
+
+    pub(super) fn enter(&mut self, phase: Phase, now_ms: u64) {
+        if self.phase != phase {
+            self.phase = phase;
+            self.since_ms = now_ms;
+        }
+    }
+}
+
+/// What is wanted: one version of an app.
+#[derive(Debug, Clone)]
+pub struct AppSpec {
+    /// The app.
+    pub id: AppId,
+    /// Whose it is.
+    pub account: AccountId,
+    /// The version.
+    pub version: VersionId,
+    /// The version's number.
+    pub version_number: u32,
+    /// What its author wrote.
+    pub manifest: Arc<Manifest>,
+    /// Path in the manifest -> content.
+    pub artifacts: Arc<BTreeMap<String, ArtifactRef>>,
+}
+
+impl AppSpec {
+    /// The service's part of the manifest.
+    #[must_use]
+    pub fn service(&self) -> Option<&Service> {
+        match &self.manifest.kind {
+            Kind::Service(service) => Some(service),
+            Kind::Job(_) => None,
+        }
+    }
+
+    /// What one replica, or part, runs. `None` where an artifact is missing.
+    #[must_use]
+    pub fn workload(&self, replica: Replica) -> Option<Workload> {
+        let manifest = &self.manifest;
+        let component = self.artifacts.get(&manifest.component)?;
+        let files = manifest
+            .files
+            .iter()
+            .map(|(guest, path)| {
+                let artifact = self.artifacts.get(path)?;
+                Some(GuestFile { path: guest.clone(), hash: artifact.hash, bytes: artifact.bytes })
+            })
+            .collect::<Option<Vec<_>>>()?;
+        let mut program = Program {
+            component: component.hash,
+            component_bytes: component.bytes,
+            env: manifest.env.clone(),
+            files,
+            network: manifest.network.clone(),
+        };
+        Some(match &manifest.kind {
+            Kind::Service(service) => Workload::Service(ServiceWorkload {
+                program,
+                instance: service.instance,
+                concurrency: service.concurrency,
+                request_ms_max: service.request_ms_max,
+            }),
+            Kind::Job(job) => {
+                program.env.insert("KINESIS_PART".into(), replica.to_string());
+                program.env.insert("KINESIS_PARTS".into(), job.parts.len().to_string());
+                let part = job.parts.get(usize::try_from(replica.0).ok()?)?;
+                Workload::Job(JobWorkload {
+                    program,
+                    args: part.args.clone(),
+                    wall_ms_max: job.wall_ms_max,
+                    seed: job.seed,
+                })
+            }
+        })
+    }
+
+    /// What the scheduler is asked for one replica, or part.
+    #[must_use]
+    pub fn request(&self, replica: Replica, markup_bp: u32) -> Request {
+        let preferences = &self.manifest.preferences;
+        let part_tier = match &self.manifest.kind {
+            Kind::Job(job) => usize::try_from(replica.0)
+                .ok()
+                .and_then(|part| job.parts.get(part))
+                .and_then(|part| part.tier),
+            Kind::Service(_) => None,
+        };
+        Request {
+            wanted: self.manifest.resources,
+            tier: part_tier.or(preferences.tier),
+            region: preferences.region.clone(),
+            optimise: preferences.optimise,
+            max_per_hour: preferences.max_per_hour,
+            markup_bp,
+            ..Request::default()
+        }
+    }
+}
+
+/// Where a part of a job stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PartPhase {
+    /// Waits for a node, and for its time.
+    Queued {
+        /// Not before.
+        not_before_ms: u64,
+    },
+    /// Runs under this lease.
+    Running(LeaseId),
+    /// Over, well.
+    Completed,
+    /// Over, badly.
+    Failed,
+}
+
+/// A part of a job.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PartSlot {
+    /// Where it stands.
+    pub phase: PartPhase,
+    /// Attempts that count towards its retries.
+    pub attempts: u32,
+    /// Nodes it failed on, newest last.
+    pub failed_on: VecDeque<NodeId>,
+    /// Why it failed last.
+    pub reason: Option<String>,
+}
+
+impl PartSlot {
+    /// A part that was never tried.
+    #[must_use]
+    pub fn queued() -> Self {
+        Self {
+            phase: PartPhase::Queued { not_before_ms: 0 },
+            attempts: 0,
+            failed_on: VecDeque::new(),
+            reason: None,
+        }
+    }
+}
+
+/// Why an app is not wanted any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stop {
+    /// Its owner stopped it.
+    Owner,
+    /// Its money is used up.
+    Budget,
+    /// It is a job, and over.
+    Over,
+}
+
+/// An app.
+#[derive(Debug, Clone)]
+pub struct App {
+    /// What is wanted.
+    pub spec: AppSpec,
+    /// Why nothing is.
+    pub stop: Option<Stop>,
+    /// How many replicas a service wants.
+    pub scale: Option<Scale>,
+    /// A job's parts.
+    pub parts: Vec<PartSlot>,
+    /// Nodes that refused a moment ago: until when, and why.
+    pub refused: BTreeMap<NodeId, (u64, String)>,
+    /// Nodes it failed on lately: until when they are avoided.
+    pub avoid: BTreeMap<NodeId, u64>,
+    /// Failures in a row, and when the next try is due.
+    pub failures: u32,
+    /// No new lease before this time.
+    pub not_before_ms: u64,
+    /// Why something of it is missing.
+    pub reason: Option<String>,
+    /// The state that was told last.
+    pub told: AppState,
+    /// Whether something is missing that time or a new node may bring.
+    pub unsatisfied: bool,
+}

@@ -1,0 +1,97 @@
+//! What control needs of a chain, as a trait, so that a simulated grid runs without one.
+
+use async_trait::async_trait;
+use kinesis_protocol::{Address, B256, PaymentRoot, Signature, SignedRoot, U256, root::PaymentProof};
+
+/// Who pays, in which series, on which chain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Payer {
+    /// The utility's address: who signs the roots, and whose escrow pays.
+    pub utility: Address,
+    /// This instance's payment series.
+    pub series: u64,
+    /// The chain.
+    pub chain_id: u64,
+    /// The escrow contract.
+    pub escrow: Address,
+}
+
+/// What an escrow account holds, in wei of JOULE.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Cover {
+    /// What suppliers have redeemed so far, without fees.
+    pub redeemed_wei: U256,
+    /// What can still be redeemed, fees included.
+    pub available_wei: U256,
+}
+
+/// What a redemption brought.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Redemption {
+    /// What this call brought, in wei of JOULE; zero where it had been redeemed before.
+    pub paid_wei: U256,
+    /// The transaction; `None` where none was needed.
+    pub transaction: Option<B256>,
+}
+
+/// Why the chain did not do as asked.
+#[derive(Debug, thiserror::Error)]
+pub enum SettleError {
+    /// The key could not sign.
+    #[error("the payment root could not be signed")]
+    Sign(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The supplier's consent does not hold.
+    #[error("the supplier's signature over the redemption does not hold")]
+    Consent,
+    /// The chain did not answer, or refused.
+    #[error("the chain did not do as asked")]
+    Chain(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// A utility's side of settlement.
+#[async_trait]
+pub trait Settle: Send + Sync + std::fmt::Debug {
+    /// Who pays.
+    fn payer(&self) -> Payer;
+
+    /// Signs a root. The caller has reserved its tick.
+    ///
+    /// # Errors
+    /// Where the key cannot sign.
+    fn sign(&self, root: PaymentRoot) -> Result<SignedRoot, SettleError>;
+
+    /// The protocol's fee, in ten-thousandths, that the contract takes on top of a redemption.
+    ///
+    /// # Errors
+    /// Where the chain does not answer.
+    async fn fee_bp(&self) -> Result<u32, SettleError>;
+
+    /// What the escrow account of the payer holds.
+    ///
+    /// # Errors
+    /// Where the chain does not answer.
+    async fn cover(&self) -> Result<Cover, SettleError>;
+
+    /// What the payer could still deposit.
+    ///
+    /// # Errors
+    /// Where the chain does not answer.
+    async fn balance(&self) -> Result<U256, SettleError>;
+
+    /// Puts JOULE into the payer's escrow account.
+    ///
+    /// # Errors
+    /// Where the chain does not answer, or the payer has too little.
+    async fn deposit(&self, wei: U256) -> Result<(), SettleError>;
+
+    /// Redeems a supplier's proof towards the payer, with the supplier's signature.
+    ///
+    /// # Errors
+    /// Where the chain does not answer, or refuses.
+    async fn redeem_to_payer(
+        &self,
+        payment: &PaymentProof,
+        deadline: u64,
+        signature: &Signature,
+    ) -> Result<Redemption, SettleError>;
+}
