@@ -1,0 +1,183 @@
+//! `kinesis supply join`: this machine's agent.
+
+use std::time::Duration;
+
+use kinesis_agent::{Agent, AgentConfig, OfferedLimits};
+use kinesis_protocol::{AttoUsd, NodeInfo, Prices};
+use kinesis_wire::UtilityAddr;
+use serde::{Deserialize, Serialize};
+use tokio_util::sync::CancellationToken;
+
+use super::{Stop, raise_open_files};
+use crate::{
+    cli::role::{Join, JoinSettings},
+    client::Client,
+    config::{self, Layered},
+    error::{Error, Result},
+    command::supply::agent,
+    endpoints, files,
+    output::Output,
+    profile,
+};
+
+/// What this machine joined with: what other commands in its data directory fall back on.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct JoinedWith {
+    /// The process.
+    pub(crate) pid: u32,
+    /// The node's name.
+    pub(crate) name: String,
+    /// The utilities it works for.
+    pub(crate) utility: Vec<String>,
+    /// The chain's JSON-RPC.
+    pub(crate) rpc: Option<String>,
+}
+
+/// Where a supplier's data lies below the default directory.
+pub(crate) const DATA: &str = "supply";
+
+pub(crate) async fn run(args: Join, out: Output) -> Result<()> {
+    let dir = config::data_dir(args.data.data.as_deref(), Some(DATA))?;
+    files::private_dir(&dir)?;
+    let settings: JoinSettings = args.settings.over(config::file(&args.data, &dir)?);
+    let mut stop = Stop::listen()?;
+    raise_open_files();
+
+    let whom = settings.utility.clone().unwrap_or_else(|| profile::URL_DEFAULT.to_owned());
+    let (utility, told_rpc) = tokio::select! {
+        found = find(&whom) => found?,
+        () = stop.asked() => return Ok(()),
+    };
+    let program = std::env::current_exe().map_err(Error::io("find this program"))?;
+    let name = settings.name.clone().unwrap_or_else(host_name);
+    let mut config =
+        AgentConfig::new(dir.clone(), utility, name, (program, vec!["runner".to_owned()]));
+    config.rpc_url = settings.rpc.clone().or(told_rpc);
+    apply(&mut config, &settings);
+
+    let name = config.name.clone();
+    let joined = JoinedWith {
+        pid: std::process::id(),
+        name: name.clone(),
+        utility: config.utilities.iter().map(ToString::to_string).collect(),
+        rpc: config.rpc_url.clone(),
+    };
+    let started = Agent::start(config).await.map_err(agent)?;
+    endpoints::write(&dir, &joined)?;
+    out.note(format!("{name} is plugged in (Ctrl-C unplugs it)\n  data  {}", dir.display()));
+    let asked = CancellationToken::new();
+    let mut running = std::pin::pin!(started.run(asked.clone()));
+    tokio::select! {
+        ended = &mut running => return ended.map_err(agent),
+        () = stop.asked() => {}
+    }
+    out.note("Finishing what is in flight; Ctrl-C again stops at once");
+    asked.cancel();
+    tokio::select! {
+        ended = running => ended.map_err(agent),
+        () = stop.asked() => Ok(()),
+    }
+}
+
+fn apply(config: &mut AgentConfig, settings: &JoinSettings) {
+    if let Some(tier) = settings.tier {
+        config.tier = tier;
+    }
+    if let Some(region) = &settings.region {
+        config.region.clone_from(region);
+    }
+    if !settings.prices.is_empty() {
+        // Whoever names prices names all of them: what is not named is free.
+        config.prices = prices(settings);
+    }
+    config.offered = OfferedLimits {
+        cpu_millis: settings.cpu_millis,
+        mem_mib: settings.mem_mib,
+        disk_mib: settings.disk_mib,
+        ..OfferedLimits::default()
+    };
+    if let Some(exposure) = settings.exposure {
+        config.exposure_max = exposure;
+    }
+    if let Some(watts) = settings.watts_per_core {
+        config.watts_per_core = watts;
+    }
+    if let Some(seconds) = settings.drain {
+        config.drain_notice = Duration::from_secs(seconds);
+    }
+}
+
+fn prices(settings: &JoinSettings) -> Prices {
+    let mut prices = Prices::default();
+    for price in &settings.prices {
+        let asked = AttoUsd(price.attousd);
+        match price.counter.as_str() {
+            "wall_ms" => prices.wall_ms = asked,
+            "cpu_ms" => prices.cpu_ms = asked,
+            "gpu_ms" => prices.gpu_ms = asked,
+            "mem_mib_ms" => prices.mem_mib_ms = asked,
+            "vram_mib_ms" => prices.vram_mib_ms = asked,
+            "energy_mj" => prices.energy_mj = asked,
+            "rx_bytes" => prices.rx_bytes = asked,
+            "tx_bytes" => prices.tx_bytes = asked,
+            "requests" => prices.requests = asked,
+            other => unreachable!("{other} was checked when it was parsed"),
+        }
+    }
+    prices
+}
+
+/// What a portal says of its utility.
+#[derive(Debug, Deserialize)]
+struct Whereabouts {
+    wire: String,
+    #[serde(default)]
+    rpc: Option<String>,
+}
+
+/// A utility's address on the wires, and the RPC it names, if it was asked at its portal.
+async fn find(whom: &str) -> Result<(UtilityAddr, Option<String>)> {
+    if whom.starts_with("http://") || whom.starts_with("https://") {
+        let said: Whereabouts = Client::new(whom, None)?.get("/v1/grid").await?;
+        return Ok((parse(&said.wire)?, said.rpc));
+    }
+    Ok((parse(whom)?, None))
+}
+
+fn parse(token: &str) -> Result<UtilityAddr> {
+    token.parse().map_err(|e: kinesis_wire::WireError| Error::Usage {
+        message: format!("--utility is neither a portal's URL nor a utility's address: {e}"),
+        hint: Some("the portal's page and `kinesis up`'s endpoints.json show the address".into()),
+    })
+}
+
+fn host_name() -> String {
+    nix::unistd::gethostname()
+        .ok()
+        .and_then(|name| name.into_string().ok())
+        .map(|name| name.chars().take(NodeInfo::NAME_CHARS_MAX).collect::<String>())
+        .filter(|name| !name.is_empty())
+        .unwrap_or_else(|| "node".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_counter_can_be_priced() {
+        let settings = JoinSettings {
+            prices: Prices::default()
+                .by_name()
+                .map(|(name, _)| format!("{name}=7").parse().unwrap())
+                .to_vec(),
+            ..JoinSettings::default()
+        };
+        assert!(prices(&settings).by_name().iter().all(|(_, price)| *price == AttoUsd(7)));
+    }
+
+    #[test]
+    fn nonsense_is_not_a_utility() {
+        assert_eq!(parse("nowhere").unwrap_err().code(), 2);
+    }
+}

@@ -1,0 +1,102 @@
+//! The utility's money: its key, the contracts, and on a development chain something to pay with.
+
+use std::{path::Path, time::Duration};
+
+use kinesis_chain::{Contracts, Key, Settlement, deploy, dev};
+use kinesis_protocol::{NanoJoule, U256};
+
+use crate::{
+    cli::role::UtilitySettings,
+    error::{Error, Result},
+};
+
+/// What a utility owns on a development chain: a million JOULE, topped up at each start.
+const DEV_JOULE: NanoJoule = NanoJoule(1_000_000_000_000_000);
+/// What it owns for gas there: ten of the native coin.
+const DEV_GAS_WEI: u128 = 10_000_000_000_000_000_000;
+/// How long the chain may take to answer: it may have been started a moment ago.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The client that the utility signs and pays with, and where the contracts are.
+pub(super) async fn settle(
+    dir: &Path,
+    settings: &UtilitySettings,
+    rpc: &str,
+) -> Result<(Settlement, Contracts)> {
+    let key = Key::load_or_create(&dir.join("utility.key")).map_err(Error::role("key file"))?;
+    let chain_id = patiently(rpc).await?;
+    let contracts = match settings.escrow {
+        Some(escrow) => {
+            let settlement = client(rpc, chain_id, escrow, key.clone())?;
+            settlement.check().await.map_err(Error::role("chain"))?
+        }
+        None if chain_id == dev::CHAIN_ID => develop(rpc, &key).await?,
+        None => {
+            return Err(Error::Usage {
+                message: format!("chain {chain_id} is no development chain: nothing is deployed there"),
+                hint: Some("name the escrow contract with --escrow ADDRESS".into()),
+            });
+        }
+    };
+    Ok((client(rpc, chain_id, contracts.escrow, key)?, contracts))
+}
+
+/// Contracts and play money, where everything is play money.
+async fn develop(rpc: &str, key: &Key) -> Result<Contracts> {
+    let failed = Error::role("chain");
+    let rich = dev::key(0);
+    let contracts = deploy(rpc, &rich).await.map_err(&failed)?;
+    dev::fund(rpc, key.address(), U256::from(DEV_GAS_WEI)).await.map_err(&failed)?;
+    let bank = client(rpc, contracts.chain_id, contracts.escrow, rich)?;
+    let wanted = DEV_JOULE.to_wei();
+    let has = bank.joule_balance(key.address()).await.map_err(&failed)?;
+    if let Some(missing) = wanted.checked_sub(has).filter(|missing| !missing.is_zero()) {
+        bank.transfer(key.address(), missing).await.map_err(&failed)?;
+        tracing::info!(utility = %key.address(), "was given JOULE of the development chain");
+    }
+    Ok(contracts)
+}
+
+fn client(
+    rpc: &str,
+    chain_id: u64,
+    escrow: kinesis_protocol::Address,
+    key: Key,
+) -> Result<Settlement> {
+    Settlement::new(rpc, chain_id, escrow, key).map_err(|e| Error::Usage {
+        message: format!("--chain: {e}"),
+        hint: None,
+    })
+}
+
+async fn patiently(rpc: &str) -> Result<u64> {
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    loop {
+        match chain_id(rpc).await {
+            Ok(id) => return Ok(id),
+            Err(e) if tokio::time::Instant::now() >= deadline => return Err(e),
+            Err(_) => tokio::time::sleep(Duration::from_millis(200)).await,
+        }
+    }
+}
+
+/// Which chain answers.
+async fn chain_id(rpc: &str) -> Result<u64> {
+    let unreachable = |e: reqwest::Error| Error::Unreachable {
+        what: format!("the chain at {rpc}"),
+        hint: Some("start one with `kinesis chain`, or name another with --chain URL".into()),
+        source: e.without_url().into(),
+    };
+    let ask = serde_json::json!({"jsonrpc": "2.0", "id": 1, "method": "eth_chainId", "params": []});
+    let http = reqwest::Client::builder().timeout(Duration::from_secs(10)).build();
+    let http = http.map_err(unreachable)?;
+    let answer = http.post(rpc).json(&ask).send().await.map_err(unreachable)?;
+    let answer: serde_json::Value = answer.json().await.map_err(unreachable)?;
+    answer["result"]
+        .as_str()
+        .and_then(|id| u64::from_str_radix(id.strip_prefix("0x")?, 16).ok())
+        .ok_or_else(|| Error::Failed {
+            message: format!("{rpc} does not say which chain it serves"),
+            hint: Some("name a chain's JSON-RPC with --chain URL".into()),
+        })
+}
