@@ -17,13 +17,13 @@ pub trait Backend: Send + Sync + 'static {
     /// Waits until a service has a usable replica, waking it where it is idle; at once where it has
     /// one.
     fn wait_ready(
-        &self,
+        self: &Arc<Self>,
         app: AppId,
         deadline: Instant,
     ) -> impl Future<Output = Result<Arc<AppRoute>, NotReady>> + Send;
 
     /// A stream to this lease failed. Returns at once.
-    fn suspect(&self, lease: LeaseId);
+    fn suspect(self: &Arc<Self>, lease: LeaseId);
 }
 
 impl Backend for Control {
@@ -36,14 +36,14 @@ impl Backend for Control {
     }
 
     fn wait_ready(
-        &self,
+        self: &Arc<Self>,
         app: AppId,
         deadline: Instant,
     ) -> impl Future<Output = Result<Arc<AppRoute>, NotReady>> + Send {
         Self::wait_ready(self, app, deadline)
     }
 
-    fn suspect(&self, lease: LeaseId) {
+    fn suspect(self: &Arc<Self>, lease: LeaseId) {
         Self::suspect(self, lease);
     }
 }

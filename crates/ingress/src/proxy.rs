@@ -215,7 +215,7 @@ impl<B: Backend> Walk<'_, B> {
     /// Waits for a replica that this request can be sent to. Woken by every change of the routes;
     /// a replica that failed it is tried again after a pause.
     async fn wait(&mut self) -> Result<Arc<ReplicaRoute>, Problem> {
-        let backend = &*self.shared.backend;
+        let backend = &self.shared.backend;
         let (deadline, mut pause) =
             self.waiting.unwrap_or_else(|| (Instant::now() + self.shared.limits.wait, PAUSE_MIN));
         loop {
