@@ -6,6 +6,7 @@
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use kinesis_protocol::{NanoUsd, NodeInfo, Prices, Resources, Tier};
+use kinesis_runtime::{IsolationPolicy, RunnerCommand};
 use kinesis_wire::UtilityAddr;
 
 use crate::AgentError;
@@ -41,7 +42,9 @@ pub struct AgentConfig {
     pub bind: Option<SocketAddr>,
     /// The program, and its first arguments, that is started as a sandbox: usually this very
     /// binary and `runner`.
-    pub runner: (PathBuf, Vec<String>),
+    pub runner: RunnerCommand,
+    /// What to do on a machine that lacks a barrier between a sandbox and itself.
+    pub isolation: IsolationPolicy,
     /// How long a node that is asked to stop goes on serving what it has.
     pub drain_notice: Duration,
     /// The most bytes of artifacts kept for later leases.
@@ -85,7 +88,7 @@ impl AgentConfig {
         data_dir: PathBuf,
         utility: UtilityAddr,
         name: String,
-        runner: (PathBuf, Vec<String>),
+        runner: RunnerCommand,
     ) -> Self {
         Self {
             data_dir,
@@ -100,6 +103,7 @@ impl AgentConfig {
             watts_per_core: 8,
             bind: None,
             runner,
+            isolation: IsolationPolicy::default(),
             drain_notice: Duration::from_secs(30),
             cache_bytes_max: 10 << 30,
         }

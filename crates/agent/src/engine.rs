@@ -4,13 +4,31 @@
 use std::{collections::BTreeMap, fmt, path::PathBuf, sync::Arc};
 
 use async_trait::async_trait;
-use kinesis_protocol::{Counters, LeaseId};
-use kinesis_runtime::{Exit, Runtime, Sandbox, StartSpec};
+use kinesis_protocol::{Counters, Ending, LeaseId};
+use kinesis_runtime::{Exit, Runtime, RuntimeError, Sandbox, StartSpec};
 use tokio::net::UnixStream;
 
 use crate::error::chain_of;
 
-/// Starts sandboxes. Errors are sentences, since they end as the reason of an ending.
+/// Why a sandbox did not start.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StartError {
+    /// What was to run cannot run anywhere: the reason is for its author.
+    Guest(String),
+    /// This node could not start it; another may.
+    Node(String),
+}
+
+impl StartError {
+    pub(crate) fn into_ending(self) -> Ending {
+        match self {
+            Self::Guest(reason) => Ending::Failed { reason },
+            Self::Node(reason) => Ending::NodeFailed { reason },
+        }
+    }
+}
+
+/// Starts sandboxes.
 #[async_trait]
 pub trait Engine: fmt::Debug + Send + Sync + 'static {
     /// What confines a sandbox here, by barrier.
@@ -20,10 +38,11 @@ pub trait Engine: fmt::Debug + Send + Sync + 'static {
     /// Removes all that is kept of a lease that has ended.
     fn forget(&self, lease: LeaseId);
     /// Starts a sandbox.
-    async fn start(&self, spec: StartSpec) -> Result<Arc<dyn Guest>, String>;
+    async fn start(&self, spec: StartSpec) -> Result<Arc<dyn Guest>, StartError>;
 }
 
-/// One sandbox. Its methods mean what those of [`Sandbox`] mean.
+/// One sandbox. Its methods mean what those of [`Sandbox`] mean; errors are sentences, since they end
+/// as the reason of an ending or of a refusal.
 #[async_trait]
 pub trait Guest: fmt::Debug + Send + Sync + 'static {
     /// Waits until it can be asked, runs, or is frozen.
@@ -60,10 +79,13 @@ impl Engine for Runtime {
         Self::forget(self, lease);
     }
 
-    async fn start(&self, spec: StartSpec) -> Result<Arc<dyn Guest>, String> {
+    async fn start(&self, spec: StartSpec) -> Result<Arc<dyn Guest>, StartError> {
         match Self::start(self, spec).await {
             Ok(sandbox) => Ok(Arc::new(sandbox)),
-            Err(error) => Err(chain_of(&error)),
+            Err(error @ (RuntimeError::Compile(_) | RuntimeError::Spec(_))) => {
+                Err(StartError::Guest(chain_of(&error)))
+            }
+            Err(error) => Err(StartError::Node(chain_of(&error))),
         }
     }
 }

@@ -22,7 +22,7 @@ pub use self::stored::StoredPayment;
 use crate::{AgentError, book::Payer};
 
 /// What a utility said of its payments when it welcomed us.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Terms {
     /// Who pays.
     pub payer: Payer,
@@ -217,7 +217,8 @@ impl Wallet {
         Some(series.earned)
     }
 
-    /// Checks a payment, and stores it where it is worth having. Blocks for a disk sync.
+    /// Checks a payment, and stores it where it is worth having. Blocks for a disk sync; called for
+    /// one payment of a payer at a time.
     ///
     /// # Errors
     /// [`PaymentError`] where it was not taken; the outer error where it could not be stored.
@@ -227,16 +228,25 @@ impl Wallet {
         payment: PaymentProof,
         price: JoulePrice,
     ) -> Result<Result<Accepted, PaymentError>, AgentError> {
+        let now = {
+            let mut all = self.series.lock();
+            let Some(series) = all.get_mut(&terms.payer) else {
+                return Ok(Err(PaymentError::OtherPayer));
+            };
+            series.price = price;
+            if let Err(error) = check(self.supplier, &series.terms, series.newest.as_ref(), &payment)
+            {
+                series.alert = Some(error.to_string());
+                return Ok(Err(error));
+            }
+            series.terms
+        };
+        // Without the lock: grants and heartbeats must not wait for the disk.
+        stored::save(&self.dir, &StoredPayment::new(now, payment.clone(), price))?;
         let mut all = self.series.lock();
         let Some(series) = all.get_mut(&terms.payer) else {
             return Ok(Err(PaymentError::OtherPayer));
         };
-        series.price = price;
-        if let Err(error) = check(self.supplier, &series.terms, series.newest.as_ref(), &payment) {
-            series.alert = Some(error.to_string());
-            return Ok(Err(error));
-        }
-        stored::save(&self.dir, &StoredPayment::new(series.terms, payment.clone(), price))?;
         let total = payment.signed.root.total;
         series.newest = Some(payment);
         let paid = series.paid();

@@ -1,0 +1,8 @@
+//! The agent against a scripted utility over real links, with scripted sandboxes.
+
+mod leases;
+mod lives;
+mod money;
+mod sandboxes;
+mod simulated;
+mod utility;
