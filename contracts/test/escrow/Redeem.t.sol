@@ -170,7 +170,7 @@ contract RedeemTest is Fixture {
         assertEq(escrow.redeem(root, signature, supplier, 50, new bytes32[](0)), 50, "paid");
     }
 
-    /// @dev The vector that the Rust side checks too (`crates/chain`, `vectors`).
+    /// @dev The vector that the Rust side checks too (`vectors` in `crates/chain/src/contracts.rs`).
     function test_leafAndTypehashVectors() public pure {
         assertEq(
             PaymentRoots.leaf(address(0x1111111111111111111111111111111111111111), 1e18),

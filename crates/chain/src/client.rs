@@ -154,8 +154,7 @@ impl Client {
             .map_err(|error| refused(error, from))?;
         // The state may move between the estimate and the block: other deposits, other redemptions.
         request.gas = Some(gas + gas / 4);
-        let fees =
-            self.provider.estimate_eip1559_fees().await.map_err(unreachable_or_refused)?;
+        let fees = self.provider.estimate_eip1559_fees().await.map_err(unreachable_or_refused)?;
         request.max_fee_per_gas = Some(fees.max_fee_per_gas);
         request.max_priority_fee_per_gas = Some(fees.max_priority_fee_per_gas);
         let hash = self.submit(request).await?;
@@ -190,7 +189,10 @@ impl Client {
                     tries += 1;
                     match says(&error) {
                         // An earlier try of exactly this transaction arrived after all.
-                        Some(said) if said.contains("already known") || said.contains("already imported") => {
+                        Some(said)
+                            if said.contains("already known")
+                                || said.contains("already imported") =>
+                        {
                             return Ok(*signed.tx_hash());
                         }
                         Some(said)
@@ -264,9 +266,5 @@ fn describe(data: &[u8]) -> String {
 
 /// `Outer(Inner { a: 1 })` without the outer name, which repeats the inner one.
 fn strip(debug: &str) -> String {
-    debug
-        .split_once('(')
-        .and_then(|(_, rest)| rest.strip_suffix(')'))
-        .unwrap_or(debug)
-        .to_owned()
+    debug.split_once('(').and_then(|(_, rest)| rest.strip_suffix(')')).unwrap_or(debug).to_owned()
 }

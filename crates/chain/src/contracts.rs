@@ -32,3 +32,28 @@ sol! {
         uint256 deadline;
     }
 }
+
+#[cfg(test)]
+mod vectors {
+    use alloy::{
+        primitives::{Address, U256, hex, keccak256},
+        sol_types::SolStruct as _,
+    };
+    use kinesis_protocol::{PaymentRoot, tree::leaf};
+
+    /// The same leaf and types as in `contracts/test/escrow/Redeem.t.sol`.
+    #[test]
+    fn leaf_and_types_are_those_of_the_contracts() {
+        let packed = hex!("1111111111111111111111111111111111111111000000000de0b6b3a7640000");
+        let one = U256::from(1_000_000_000_000_000_000_u64);
+        assert_eq!(leaf(Address::repeat_byte(0x11), one), Some(keccak256(packed)));
+        assert_eq!(
+            PaymentRoot::eip712_encode_type(),
+            "PaymentRoot(address utility,uint64 series,uint64 tick,bytes32 root,uint256 total)"
+        );
+        assert_eq!(
+            super::RedeemTo::eip712_encode_type(),
+            "RedeemTo(address utility,uint64 series,address supplier,uint256 cumulative,address to,uint256 deadline)"
+        );
+    }
+}

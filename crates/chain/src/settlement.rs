@@ -200,14 +200,12 @@ impl Settlement {
     /// # Errors
     /// Where the proof does not hold, the contract refuses (empty escrow) or the endpoint fails.
     pub async fn redeem(&self, payment: &PaymentProof) -> Result<Redeemed, ChainError> {
-        self.redeem_once(payment, |root, signature, cumulative, proof| {
-            PaymentEscrow::redeemCall {
-                root,
-                signature,
-                supplier: payment.supplier,
-                cumulative,
-                proof,
-            }
+        self.redeem_once(payment, |root, signature, cumulative, proof| PaymentEscrow::redeemCall {
+            root,
+            signature,
+            supplier: payment.supplier,
+            cumulative,
+            proof,
         })
         .await
     }
@@ -245,7 +243,12 @@ impl Settlement {
     /// As the supplier: allows whoever holds the signature to redeem `payment` to `to` until
     /// `deadline_s` (seconds since 1970).
     #[must_use]
-    pub fn sign_redeem_to(&self, payment: &PaymentProof, to: Address, deadline_s: u64) -> Signature {
+    pub fn sign_redeem_to(
+        &self,
+        payment: &PaymentProof,
+        to: Address,
+        deadline_s: u64,
+    ) -> Signature {
         self.client.key().sign_hash(&self.redeem_to_hash(payment, to, deadline_s))
     }
 
@@ -366,9 +369,8 @@ impl Settlement {
     }
 
     async fn joule(&self) -> Result<Address, ChainError> {
-        let ask = || async {
-            self.client().await?.read(self.escrow, &PaymentEscrow::jouleCall {}).await
-        };
+        let ask =
+            || async { self.client().await?.read(self.escrow, &PaymentEscrow::jouleCall {}).await };
         self.joule.get_or_try_init(ask).await.copied()
     }
 

@@ -1,8 +1,8 @@
 //! Runs transactions and calls in revm.
 
 use alloy::{
-    consensus::{Header, Transaction as _, TxEnvelope, Typed2718 as _},
-    primitives::{Address, Bytes, TxKind, U256},
+    consensus::{Transaction as _, TxEnvelope, Typed2718 as _},
+    primitives::{Address, B256, Bytes, TxKind, U256, keccak256},
     rpc::types::TransactionRequest,
 };
 use revm::{
@@ -36,7 +36,7 @@ impl Place {
             timestamp: U256::from(self.timestamp_s),
             gas_limit: GAS_LIMIT,
             basefee: BASE_FEE_WEI,
-            prevrandao: Some(alloy::primitives::keccak256(self.number.to_be_bytes())),
+            prevrandao: Some(prevrandao(self.number)),
             ..BlockEnv::default()
         }
     }
@@ -47,8 +47,8 @@ impl Place {
 }
 
 /// The randomness that a block shows: predictable, as on any development chain.
-pub(super) fn prevrandao(header: &Header) -> alloy::primitives::B256 {
-    alloy::primitives::keccak256(header.number.to_be_bytes())
+pub(super) fn prevrandao(number: u64) -> B256 {
+    keccak256(number.to_be_bytes())
 }
 
 /// Executes a signed transaction.

@@ -2,7 +2,7 @@
 
 use alloy::{
     consensus::{EMPTY_OMMER_ROOT_HASH, Header},
-    eips::eip4895::Withdrawals,
+    eips::{eip4895::Withdrawals, eip7685::EMPTY_REQUESTS_HASH},
     primitives::{Address, B256, U256, address, hex, keccak256},
 };
 use revm::{bytecode::Bytecode, state::AccountInfo};
@@ -27,11 +27,8 @@ fn funds() -> U256 {
 
 /// The genesis of a chain that is made now.
 pub(super) fn genesis(now_s: u64) -> (Header, Vec<(Address, AccountInfo)>) {
-    let header = Header {
-        timestamp: now_s,
-        state_root: keccak256("kinesis genesis"),
-        ..empty_header()
-    };
+    let header =
+        Header { timestamp: now_s, state_root: keccak256("kinesis genesis"), ..empty_header() };
     let account = |index| {
         let info = AccountInfo { balance: funds(), ..AccountInfo::default() };
         (dev::key(index).address(), info)
@@ -58,6 +55,7 @@ pub(super) fn empty_header() -> Header {
         blob_gas_used: Some(0),
         excess_blob_gas: Some(0),
         parent_beacon_block_root: Some(B256::ZERO),
+        requests_hash: Some(EMPTY_REQUESTS_HASH),
         ..Header::default()
     }
 }

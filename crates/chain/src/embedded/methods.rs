@@ -326,12 +326,12 @@ fn fee_history(view: &View, params: &mut Params) -> Result<FeeHistory, RpcError>
         history.base_fee_per_gas.push(BASE_FEE_WEI.into());
         history.base_fee_per_blob_gas.push(0);
         history.blob_gas_used_ratio.push(0.0);
-        #[expect(clippy::cast_precision_loss, reason = "a ratio to show, of numbers below 2^53")]
         history.gas_used_ratio.push(header.gas_used as f64 / header.gas_limit as f64);
         if let Some(percentiles) = &percentiles {
-            let tip = record.executed.as_ref().and_then(|executed| {
-                executed.transaction.effective_tip_per_gas(BASE_FEE_WEI)
-            });
+            let tip = record
+                .executed
+                .as_ref()
+                .and_then(|executed| executed.transaction.effective_tip_per_gas(BASE_FEE_WEI));
             rewards.push(vec![tip.unwrap_or_default(); percentiles.len()]);
         }
     }

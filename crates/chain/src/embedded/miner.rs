@@ -14,13 +14,11 @@ use std::{
 
 use alloy::{
     consensus::{Header, Transaction as _, TxEnvelope, proofs, transaction::Recovered},
-    primitives::{Address, B256, keccak256},
+    primitives::{Address, B256, U256, keccak256},
 };
 use redb::{Database, WriteTransaction};
 use revm::{
-    Database as _, DatabaseCommit as _,
-    context::result::ExecutionResult,
-    database::CacheDB,
+    Database as _, DatabaseCommit as _, context::result::ExecutionResult, database::CacheDB,
 };
 use tokio::sync::oneshot;
 
@@ -232,7 +230,7 @@ impl Batch {
             gas_used,
             ..empty_header()
         };
-        header.mix_hash = execute::prevrandao(&header);
+        header.mix_hash = execute::prevrandao(header.number);
         if let Some(executed) = &executed {
             let (receipt, bloom) = executed.consensus_receipt(gas_used);
             header.logs_bloom = bloom;
@@ -247,7 +245,7 @@ impl Batch {
         );
         let record = Record::new(header, executed);
         state::write_block(&self.write, &record)?;
-        let number = alloy::primitives::U256::from(record.header.number);
+        let number = U256::from(record.header.number);
         self.cache.cache.block_hashes.insert(number, record.hash);
         self.head_hash = record.hash;
         self.head = record.header;

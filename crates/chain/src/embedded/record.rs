@@ -4,11 +4,10 @@
 use alloy::{
     consensus::{
         Eip658Value, Header, Receipt, ReceiptEnvelope, ReceiptWithBloom, Transaction as _,
-        TxEnvelope, TxType,
-        transaction::Recovered,
+        TxEnvelope, TxType, transaction::Recovered,
     },
     eips::{Decodable2718 as _, Encodable2718 as _},
-    primitives::{Address, B256, Bloom, Bytes, Log},
+    primitives::{Address, B256, Bloom, Bytes, Log, U256},
     rlp::{Decodable as _, Encodable as _},
     rpc::types as rpc,
 };
@@ -84,8 +83,9 @@ impl Record {
             header: rpc::Header {
                 hash: self.hash,
                 inner: self.header.clone(),
-                total_difficulty: None,
-                size: Some(alloy::primitives::U256::from(size)),
+                // Long since meaningless, and still looked for.
+                total_difficulty: Some(U256::ZERO),
+                size: Some(U256::from(size)),
             },
             uncles: Vec::new(),
             transactions,
@@ -131,7 +131,8 @@ impl Record {
             blob_gas_price: None,
             from: executed.sender,
             to: transaction.to(),
-            contract_address: (transaction.is_create())
+            contract_address: transaction
+                .is_create()
                 .then(|| executed.sender.create(transaction.nonce())),
         })
     }

@@ -6,7 +6,7 @@ use axum::{
     Router,
     body::Bytes as Body,
     extract::{DefaultBodyLimit, State},
-    http::{StatusCode, header},
+    http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
     routing::post,
 };
@@ -84,7 +84,13 @@ pub(super) fn router(chain: EmbeddedChain) -> Router {
         .with_state(chain)
 }
 
-async fn serve(State(chain): State<EmbeddedChain>, body: Body) -> Response {
+async fn serve(State(chain): State<EmbeddedChain>, headers: HeaderMap, body: Body) -> Response {
+    // A web page may post other types to any address without asking; this one its browser must ask
+    // for first, and is not granted. Otherwise any page could move the clock of a chain at home.
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+    if !kind.is_some_and(|kind| kind.to_ascii_lowercase().starts_with("application/json")) {
+        return StatusCode::UNSUPPORTED_MEDIA_TYPE.into_response();
+    }
     let answer = match serde_json::from_slice(&body) {
         Ok(Value::Array(calls)) if calls.is_empty() => {
             Some(failure(&Value::Null, RpcError::new(-32600, "an empty batch")))

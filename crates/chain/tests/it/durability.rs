@@ -22,10 +22,8 @@ async fn victim() {
     let Some(dir) = std::env::var_os(DIR) else { return };
     let chain = EmbeddedChain::open(ChainConfig::new(dir)).unwrap();
     let address = serve(&chain).await;
-    #[expect(clippy::print_stdout, reason = "the parent reads where we listen")]
-    {
-        println!("\nSERVING http://{address}/rpc");
-    }
+    // The parent reads where we listen.
+    println!("\nSERVING http://{address}/rpc");
     std::future::pending::<()>().await;
 }
 
@@ -62,8 +60,9 @@ async fn send_until_killed(url: String, sender: usize, mut nonce: u64) -> Vec<B2
     let mut acknowledged = Vec::new();
     loop {
         let (raw, hash) = transfer(sender, nonce);
-        let body = json!({"jsonrpc": "2.0", "id": 1, "method": "eth_sendRawTransaction", "params": [raw]});
-        let Ok(response) = client.post(&url).body(body.to_string()).send().await else { break };
+        let body =
+            json!({"jsonrpc": "2.0", "id": 1, "method": "eth_sendRawTransaction", "params": [raw]});
+        let Ok(response) = client.post(&url).json(&body).send().await else { break };
         let Ok(text) = response.text().await else { break };
         let answer: Value = serde_json::from_str(&text).unwrap();
         assert_eq!(answer["result"], json!(hash), "{answer}");
@@ -113,7 +112,8 @@ async fn kill_9_loses_nothing_that_was_acknowledged() {
     assert_eq!(nonces, head);
     let mut parent = Value::Null;
     for block in 0..=head {
-        let block = result(&url, "eth_getBlockByNumber", json!([format!("{block:#x}"), false])).await;
+        let block =
+            result(&url, "eth_getBlockByNumber", json!([format!("{block:#x}"), false])).await;
         assert!(parent.is_null() || block["parentHash"] == parent);
         parent = block["hash"].clone();
     }

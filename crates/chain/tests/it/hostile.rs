@@ -3,7 +3,7 @@
 use proptest::{prelude::*, test_runner::TestRunner};
 use serde_json::{Value, json};
 
-use crate::support::{call, embedded, post, result};
+use crate::support::{call, embedded, post, post_as, result};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn malformed_bodies_get_errors_and_the_chain_goes_on() {
@@ -33,6 +33,9 @@ async fn malformed_bodies_get_errors_and_the_chain_goes_on() {
         let answer: Value = serde_json::from_str(&answer).unwrap();
         assert_eq!(answer["error"]["code"], code, "{short}: {answer}");
     }
+    // What a web page can send without asking is not taken.
+    let mine = r#"{"id": 1, "method": "evm_mine"}"#;
+    assert_eq!(post_as("text/plain", &chain.url, mine).await.0, 415);
     let (status, _) = post(&chain.url, vec![b' '; 3 << 20]).await;
     assert_eq!(status, 413);
     assert_eq!(result(&chain.url, "eth_blockNumber", json!([])).await, "0x0");
@@ -62,7 +65,8 @@ async fn hostile_parameters_get_errors() {
         assert!(answer.get("error").is_some(), "{method} {params}: {answer}");
     }
     // Large numbers are cut, not worked off.
-    let history = result(&chain.url, "eth_feeHistory", json!(["0xffffffffffff", "latest", []])).await;
+    let history =
+        result(&chain.url, "eth_feeHistory", json!(["0xffffffffffff", "latest", []])).await;
     assert_eq!(history["oldestBlock"], "0x0");
     let far = json!([{"fromBlock": "0xfffffffffffffff0", "toBlock": "0xffffffffffffffff"}]);
     assert_eq!(result(&chain.url, "eth_getLogs", far).await, json!([]));
@@ -91,7 +95,14 @@ fn arbitrary_calls_never_break_the_chain() {
         "0x[0-9a-f]{0,70}".prop_map(|it| json!(it)),
         ".{0,20}".prop_map(|it| json!(it)),
     ];
-    let key = prop_oneof![Just("to"), Just("from"), Just("data"), Just("gas"), Just("topics"), Just("value")];
+    let key = prop_oneof![
+        Just("to"),
+        Just("from"),
+        Just("data"),
+        Just("gas"),
+        Just("topics"),
+        Just("value")
+    ];
     let value = leaf.prop_recursive(3, 12, 4, move |inner| {
         prop_oneof![
             prop::collection::vec(inner.clone(), 0..4).prop_map(Value::Array),
@@ -100,7 +111,11 @@ fn arbitrary_calls_never_break_the_chain() {
         ]
     });
     let params = prop::collection::vec(value, 0..4);
-    let mut runner = TestRunner::new(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() });
+    let mut runner = TestRunner::new(ProptestConfig {
+        cases: 200,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    });
     runner
         .run(&(method, params), |(method, params)| {
             let answer = runtime.block_on(call(&chain.url, method, Value::Array(params)));

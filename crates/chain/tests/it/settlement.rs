@@ -86,7 +86,10 @@ async fn proofs_are_paid_once_and_by_the_difference(url: &str) {
     assert_eq!(alice.joule_balance(alice.address()).await.unwrap(), joule(10));
     // Again: nothing is left, and no transaction is sent.
     let again = alice.redeem(&first[0]).await.unwrap();
-    assert_eq!((again.paid_wei, again.redeemed_wei, again.transaction), (U256::ZERO, joule(10), None));
+    assert_eq!(
+        (again.paid_wei, again.redeemed_wei, again.transaction),
+        (U256::ZERO, joule(10), None)
+    );
 
     let second = grid.tick(2, &[(alice.address(), joule(25)), (bob, joule(20))]);
     assert_eq!(alice.redeem(&second[0]).await.unwrap().paid_wei, joule(15));
@@ -129,7 +132,8 @@ async fn a_supplier_can_be_paid_elsewhere(url: &str) {
     grid.utility.top_up(1, joule(100)).await.unwrap();
     // The supplier has no gas, and needs none: the utility sends it.
     let supplier =
-        Settlement::new(url, grid.contracts.chain_id, grid.contracts.escrow, Key::random()).unwrap();
+        Settlement::new(url, grid.contracts.chain_id, grid.contracts.escrow, Key::random())
+            .unwrap();
     let to = grid.utility.address();
     let proof = grid.tick(1, &[(supplier.address(), joule(5))]).remove(0);
     let deadline = 9_999_999_999;
@@ -197,13 +201,9 @@ async fn withdrawals_thaw(url: &str) {
 
 async fn hashes_agree_with_the_contract(url: &str) {
     let grid = Grid::new(url).await;
-    let supplier = Settlement::new(
-        url,
-        grid.contracts.chain_id,
-        grid.contracts.escrow,
-        Key::random(),
-    )
-    .unwrap();
+    let supplier =
+        Settlement::new(url, grid.contracts.chain_id, grid.contracts.escrow, Key::random())
+            .unwrap();
     let proof = grid.tick(u64::MAX, &[(supplier.address(), joule(7))]).remove(0);
     let root = contract_root(&proof);
     let digest = PaymentEscrow::rootDigestCall { root: root.clone() };

@@ -9,10 +9,7 @@ use std::{
 
 use alloy::primitives::{Address, U256};
 use kinesis_chain::{ChainConfig, Contracts, EmbeddedChain, Key, Settlement, deploy, dev};
-use kinesis_protocol::{
-    PaymentRoot, PaymentTree,
-    root::PaymentProof,
-};
+use kinesis_protocol::{PaymentRoot, PaymentTree, root::PaymentProof};
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncBufReadExt as _, BufReader},
@@ -52,8 +49,8 @@ fn anvil_binary() -> Option<PathBuf> {
     if let Some(named) = std::env::var_os("KINESIS_ANVIL") {
         return Some(named.into());
     }
-    let packages = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../../contracts/node_modules/@foundry-rs");
+    let packages =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../contracts/node_modules/@foundry-rs");
     let found = std::fs::read_dir(packages).ok()?.flatten().map(|entry| entry.path());
     // The platform's package holds the binary itself; `.bin/anvil` is a script that starts it and
     // would leave it behind when killed.
@@ -124,7 +121,17 @@ pub(crate) async fn result(url: &str, method: &str, params: Value) -> Value {
 
 /// Posts a body as it is.
 pub(crate) async fn post(url: &str, body: impl Into<reqwest::Body>) -> (u16, String) {
-    let response = http().post(url).body(body).send().await.unwrap();
+    post_as("application/json", url, body).await
+}
+
+/// Posts a body as it is, of this type.
+pub(crate) async fn post_as(
+    kind: &str,
+    url: &str,
+    body: impl Into<reqwest::Body>,
+) -> (u16, String) {
+    let request = http().post(url).header("content-type", kind).body(body);
+    let response = request.send().await.unwrap();
     (response.status().as_u16(), response.text().await.unwrap())
 }
 
@@ -148,8 +155,13 @@ pub(crate) struct Grid {
 impl Grid {
     pub(crate) async fn new(url: &str) -> Self {
         let contracts = deploy(url, &dev::key(0)).await.unwrap();
-        let grid = Self { url: url.to_owned(), contracts, utility: client(url, &contracts, Key::random()).await };
-        let owner = Settlement::new(url, contracts.chain_id, contracts.escrow, dev::key(0)).unwrap();
+        let grid = Self {
+            url: url.to_owned(),
+            contracts,
+            utility: client(url, &contracts, Key::random()).await,
+        };
+        let owner =
+            Settlement::new(url, contracts.chain_id, contracts.escrow, dev::key(0)).unwrap();
         owner.transfer(grid.utility.address(), joule(1_000)).await.unwrap();
         grid
     }
