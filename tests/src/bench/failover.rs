@@ -1,0 +1,192 @@
+//! `failover`: idempotent requests while the machine that serves is killed, and while its network
+//! falls silent, beside HAProxy with redispatch over two hot backends under the same faults.
+//!
+//! Silence needs a network namespace of its own for one machine, so this runs as root.
+
+use std::{path::Path, time::Duration};
+
+use anyhow::{Context, Result, ensure};
+use nix::sys::signal::Signal;
+use serde_json::json;
+use tokio::process::{Child, Command};
+
+use super::{Setup, median, peer};
+use crate::{
+    demo::replica,
+    grid::{Grid, GridConfig, SupplierConfig, eventually},
+    load::{Load, Outcome},
+};
+
+const PER_SECOND: u32 = 200;
+
+/// Runs it; the last line printed is the result.
+///
+/// # Errors
+/// Where a side does not start.
+pub async fn run(setup: &Setup) -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let (mut ours, mut theirs, mut silences, mut ratios) = (vec![], vec![], vec![], vec![]);
+    let (mut requests, mut failed, mut peer_failed) = (0, 0, 0);
+    for repetition in 0..setup.repetitions.max(5) {
+        let dir = folder.path().join(repetition.to_string());
+        std::fs::create_dir_all(&dir)?;
+        let peer = haproxy_killed(&dir).await?;
+        let killed = killed(setup, &dir.join("killed")).await?;
+        let silent = silenced(setup, &dir.join("silent")).await?;
+        eprintln!(
+            "kill: HAProxy {:.1} ms ({} failed), ours {:.1} ms ({} failed); silence: ours {:.0} ms ({} failed)",
+            peer.longest_gap_ms,
+            peer.failed,
+            killed.longest_gap_ms,
+            killed.failed,
+            silent.longest_gap_ms,
+            silent.failed
+        );
+        for (fault, times) in killed.faults.iter().chain(&silent.faults) {
+            eprintln!("  fault, {times} times: {fault}");
+        }
+        requests += killed.requests + silent.requests;
+        failed += killed.failed + silent.failed;
+        peer_failed += peer.failed;
+        ratios.push(killed.longest_gap_ms / peer.longest_gap_ms);
+        ours.push(killed.longest_gap_ms);
+        theirs.push(peer.longest_gap_ms);
+        silences.push(silent.longest_gap_ms);
+    }
+    let result = json!({
+        "bench": "failover",
+        "requests": requests,
+        "failed": failed,
+        "peer_failed": peer_failed,
+        "kill_gap_ratio": median(&ratios),
+        "kill_gap_ms": median(&ours),
+        "peer_kill_gap_ms": median(&theirs),
+        "silence_ms": silences.iter().copied().fold(0.0, f64::max),
+    });
+    println!("{result}");
+    Ok(())
+}
+
+/// HAProxy over two nginx, one of which is killed.
+async fn haproxy_killed(dir: &Path) -> Result<Outcome> {
+    let mut backends = vec![];
+    for name in ["a", "b"] {
+        let dir = dir.join(name);
+        std::fs::create_dir_all(&dir)?;
+        backends.push(peer::nginx(&dir, None).await?);
+    }
+    let addresses: Vec<_> = backends.iter().map(|(_, port)| format!("127.0.0.1:{port}")).collect();
+    let (_haproxy, port) = peer::haproxy(dir, &addresses).await?;
+    let load = Load::start(&format!("http://127.0.0.1:{port}/"), "hello", PER_SECOND)?;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    kill_tree(&mut backends[0].0).await?;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    load.stop().await
+}
+
+/// Kills nginx and its workers at once.
+async fn kill_tree(child: &mut Child) -> Result<()> {
+    let pid = child.id().context("gone")?;
+    let workers = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))?;
+    for worker in workers.split_whitespace() {
+        crate::grid::send(worker.parse()?, Signal::SIGKILL)?;
+    }
+    Ok(child.kill().await?)
+}
+
+/// One active replica and one warm standby; the active one's agent is killed.
+async fn killed(setup: &Setup, dir: &Path) -> Result<Outcome> {
+    let grid = Grid::start(GridConfig::new(setup.kinesis.clone(), dir.to_owned())).await?;
+    let mut suppliers = vec![];
+    for name in ["a", "b", "c"] {
+        suppliers.push(grid.supplier(&SupplierConfig::new(name, "crowd")).await?);
+    }
+    let (load, serving) = serve(setup, &grid).await?;
+    let dead = suppliers.iter().find(|s| s.node == serving).context("who serves?")?;
+    dead.signal(Signal::SIGKILL)?;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let outcome = load.stop().await?;
+    drop(suppliers);
+    grid.stop().await?;
+    Ok(outcome)
+}
+
+/// The same; the active one's network goes down, and its process goes on.
+async fn silenced(setup: &Setup, dir: &Path) -> Result<Outcome> {
+    ensure!(nix::unistd::geteuid().is_root(), "silence needs a network namespace: run as root");
+    let net = Namespace::new().await?;
+    let config = GridConfig {
+        host: Namespace::OUR_ADDRESS.into(),
+        ..GridConfig::new(setup.kinesis.clone(), dir.to_owned())
+    };
+    let grid = Grid::start(config).await?;
+    // The cheapest is placed first: the one in the namespace.
+    let mut inside = SupplierConfig::new("inside", "crowd");
+    inside.netns = Some(net.name.clone());
+    let inside = grid.supplier(&inside).await?;
+    let outside = grid.supplier(&SupplierConfig::new("outside", "datacenter")).await?;
+    let (load, serving) = serve(setup, &grid).await?;
+    ensure!(serving == inside.node, "the app was not placed on the cheapest node");
+    net.silence().await?;
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    let outcome = load.stop().await?;
+    drop((inside, outside));
+    grid.stop().await?;
+    Ok(outcome)
+}
+
+async fn serve(setup: &Setup, grid: &Grid) -> Result<(Load, String)> {
+    grid.account("10.00").await?;
+    let manifest = setup.examples.join("hello/kinesis.toml");
+    grid.cli(&["deploy".as_ref(), manifest.as_os_str()]).await?;
+    let app = grid.settled("hello", 1, 1).await?;
+    let serving = replica(&app, "active")?["node"].as_str().unwrap_or_default().to_owned();
+    let load = Load::start(&grid.endpoints()?.ingress, "hello.localhost", PER_SECOND)?;
+    eventually("answers", async || Ok((load.answered() > 400).then_some(()))).await?;
+    Ok((load, serving))
+}
+
+/// A machine of its own: a network namespace behind a pair of virtual interfaces.
+struct Namespace {
+    name: String,
+}
+
+impl Namespace {
+    const OUR_ADDRESS: &str = "10.213.77.1";
+
+    async fn new() -> Result<Self> {
+        let namespace = Self { name: format!("kinesis-{}", std::process::id()) };
+        let name = &namespace.name;
+        for command in [
+            format!("netns add {name}"),
+            "link add kinesis0 type veth peer name kinesis1".to_owned(),
+            format!("link set kinesis1 netns {name}"),
+            format!("addr add {}/30 dev kinesis0", Self::OUR_ADDRESS),
+            "link set kinesis0 up".to_owned(),
+            format!("-n {name} addr add 10.213.77.2/30 dev kinesis1"),
+            format!("-n {name} link set kinesis1 up"),
+            format!("-n {name} link set lo up"),
+        ] {
+            ip(&command).await?;
+        }
+        Ok(namespace)
+    }
+
+    async fn silence(&self) -> Result<()> {
+        ip("link set kinesis0 down").await
+    }
+}
+
+impl Drop for Namespace {
+    fn drop(&mut self) {
+        for args in [["link", "del", "kinesis0"], ["netns", "del", &self.name]] {
+            let _ = std::process::Command::new("ip").args(args).status();
+        }
+    }
+}
+
+async fn ip(command: &str) -> Result<()> {
+    let output = Command::new("ip").args(command.split(' ')).output().await?;
+    ensure!(output.status.success(), "ip {command}: {}", String::from_utf8_lossy(&output.stderr));
+    Ok(())
+}

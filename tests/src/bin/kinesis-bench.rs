@@ -1,0 +1,60 @@
+//! `cargo xtask bench NAME`: each promise of speed, beside a peer.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::{Parser, ValueEnum};
+use kinesis_tests::bench::{Setup, failover, memory, meter, route, start};
+
+/// Measures one promise beside a peer and prints one line of JSON last.
+#[derive(Debug, Parser)]
+struct Args {
+    /// Which promise.
+    name: Name,
+    /// The kinesis binary.
+    #[arg(long)]
+    kinesis: PathBuf,
+    /// The folder of built examples.
+    #[arg(long)]
+    examples: PathBuf,
+    /// Where peers are installed that the system does not have.
+    #[arg(long)]
+    peers: PathBuf,
+    /// How often each side is measured.
+    #[arg(long, default_value_t = 5)]
+    repetitions: usize,
+}
+
+/// The benchmarks.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Name {
+    /// Requests a second, and latency added.
+    Route,
+    /// First byte, cold and warm.
+    Start,
+    /// Failed requests and the longest gap when a machine dies or falls silent.
+    Failover,
+    /// Billed time against the guest's clock and the cgroup's counter.
+    Meter,
+    /// Memory of an idle agent, and of a utility with a thousand agents.
+    Memory,
+}
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    let args = Args::parse();
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let setup = Setup {
+        kinesis: args.kinesis,
+        examples: args.examples,
+        peers: args.peers,
+        repetitions: args.repetitions,
+    };
+    match args.name {
+        Name::Route => route::run(&setup).await,
+        Name::Start => start::run(&setup).await,
+        Name::Failover => failover::run(&setup).await,
+        Name::Meter => meter::run(&setup).await,
+        Name::Memory => memory::run(&setup).await,
+    }
+}

@@ -1,0 +1,23 @@
+//! `cargo xtask lint`.
+
+use anyhow::Result;
+
+use crate::shell::{cargo, root, step};
+
+/// Format, clippy and licences; any finding fails.
+pub(crate) fn run() -> Result<()> {
+    step("format", cargo().args(["fmt", "--all", "--check"]))?;
+    step(
+        "format of the examples",
+        cargo().args(["fmt", "--all", "--check"]).current_dir(root().join("examples")),
+    )?;
+    step(
+        "clippy",
+        cargo().args(["clippy", "--locked", "--workspace", "--all-targets", "--", "-Dwarnings"]),
+    )?;
+    if !cargo().args(["deny", "--version"]).output()?.status.success() {
+        step("cargo install cargo-deny", cargo().args(["install", "--locked", "cargo-deny"]))?;
+    }
+    // Advisories need a database from a network that need not be there: licences, bans, sources.
+    step("cargo deny", cargo().args(["deny", "check", "licenses", "bans", "sources"]))
+}
