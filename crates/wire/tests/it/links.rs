@@ -80,11 +80,7 @@ async fn nonsense_on_a_stream_harms_no_other() {
         b"\x00\x00\x00\x10{\"type\":",
         b"GET / HTTP/1.1\r\n\r\n",
     ];
-    let (mut raw, _kept) = {
-        // The first stream is the control stream; its frames are read the same way.
-        let (sender, receiver) = pair.agent.open_control::<Vec<u8>, ToAgent>().await.unwrap();
-        (sender, receiver)
-    };
+    let (mut raw, _receiver) = pair.agent.open_control::<Vec<u8>, ToAgent>().await.unwrap();
     raw.send(&vec![1, 2, 3]).await.unwrap();
     let (_to_agent, mut from_agent) =
         soon(pair.utility.accept_control::<ToAgent, ToUtility>()).await.unwrap();
@@ -118,8 +114,7 @@ async fn an_oversized_frame_is_refused_by_both_ends() {
     assert!(matches!(error, WireError::FrameTooLong { .. }), "{error}");
     let mut stream = pair.agent.open_unannounced().await.unwrap();
     stream.write_all(&u32::MAX.to_be_bytes()).await.unwrap();
-    // Nothing was sent on the control stream: what is accepted first is the raw one? No: streams
-    // are accepted in the order of their numbers, and the control stream has the first.
+    // Streams are accepted in the order of their numbers, and the control stream has the first.
     sender.send(&"small".to_owned()).await.unwrap();
     let (_sender, mut control) =
         soon(pair.utility.accept_control::<ToAgent, String>()).await.unwrap();
@@ -155,11 +150,11 @@ async fn a_writer_waits_for_its_reader_and_holds_up_nobody_else() {
     // Twenty streams that nobody reads, and another one passes all the same.
     let id = LeaseId::random();
     let open = StreamOpen::Logs { lease: id, offset: 3 };
-    let (sent, accepted) = soon(async {
+    let (sent, (accepted, _stream)) = soon(async {
         tokio::join!(pair.utility.open_answered(&open), async {
             let (open, mut stream) = pair.agent.accept().await.unwrap();
             stream.answer(StreamAnswer::Ready { bytes: None }).await.unwrap();
-            open
+            (open, stream)
         })
     })
     .await;
