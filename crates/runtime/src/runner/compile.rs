@@ -1,0 +1,42 @@
+//! Compiles a component, in a sandbox that has nothing but the two files it was handed.
+
+use std::{
+    fs::File,
+    io::{Read, Write},
+};
+
+use wasmtime::Engine;
+
+use super::{confine, engine};
+
+/// The largest component.
+const COMPONENT_BYTES_MAX: u64 = 256 << 20;
+
+pub(super) fn run(
+    engine: Engine,
+    deterministic: bool,
+    component: File,
+    mut code: File,
+) -> Result<(), String> {
+    let engine = if deterministic {
+        engine::engine(true).map_err(|e| format!("engine: {e:#}"))?
+    } else {
+        engine
+    };
+    confine::only_files(None, None)?;
+    let mut bytes = Vec::new();
+    component
+        .take(COMPONENT_BYTES_MAX + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|e| format!("read the component: {e}"))?;
+    if u64::try_from(bytes.len()).is_ok_and(|n| n > COMPONENT_BYTES_MAX) {
+        return Err(format!("a component may have at most {COMPONENT_BYTES_MAX} bytes"));
+    }
+    if bytes.get(4..8) == Some(&[1, 0, 0, 0]) {
+        return Err("this is a core WebAssembly module; a component is needed (build for \
+                    wasm32-wasip2, or wrap it with `wasm-tools component new`)"
+            .into());
+    }
+    let compiled = engine.precompile_component(&bytes).map_err(|e| format!("{e:#}"))?;
+    code.write_all(&compiled).map_err(|e| format!("write the code: {e}"))
+}

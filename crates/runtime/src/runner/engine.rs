@@ -1,0 +1,69 @@
+//! The engine: one configuration for compiling and for running, since compiled code only runs
+//! under the settings it was compiled with.
+
+use std::hash::{Hash, Hasher};
+
+use wasmtime::{
+    Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, WasmBacktraceDetails,
+};
+
+/// The most guests that are instantiated at once.
+pub(super) const INSTANCES_MAX: u32 = 1_000;
+
+/// An engine; for deterministic mode it counts fuel and makes every NaN the same.
+pub(super) fn engine(deterministic: bool) -> wasmtime::Result<Engine> {
+    // Pages reserved for the pool are address space only, but a machine may limit that too.
+    Engine::new(&config(deterministic, true)).or_else(|_| Engine::new(&config(deterministic, false)))
+}
+
+fn config(deterministic: bool, pool: bool) -> Config {
+    let mut config = Config::new();
+    config.epoch_interruption(true);
+    config.wasm_backtrace_details(WasmBacktraceDetails::Disable);
+    config.wasm_component_model_async(true);
+    config.memory_init_cow(true);
+    config.async_stack_size(2 << 20);
+    config.max_wasm_stack(1 << 20);
+    if deterministic {
+        config.consume_fuel(true);
+        config.cranelift_nan_canonicalization(true);
+        config.relaxed_simd_deterministic(true);
+    }
+    if pool {
+        let mut pooling = PoolingAllocationConfig::new();
+        pooling
+            .total_component_instances(INSTANCES_MAX)
+            .total_core_instances(INSTANCES_MAX * 4)
+            .total_memories(INSTANCES_MAX)
+            .total_tables(INSTANCES_MAX * 4)
+            .total_stacks(INSTANCES_MAX)
+            .total_gc_heaps(INSTANCES_MAX)
+            .table_elements(100_000)
+            .max_tables_per_module(8)
+            .max_memories_per_module(8)
+            .max_unused_warm_slots(64)
+            .linear_memory_keep_resident(512 << 10)
+            .table_keep_resident(32 << 10)
+            .async_stack_keep_resident(32 << 10)
+            .pagemap_scan(Enabled::Auto);
+        config.allocation_strategy(InstanceAllocationStrategy::Pooling(pooling));
+    }
+    config
+}
+
+/// Names the code that an engine takes: other versions, processors and settings have other names.
+pub(super) fn fingerprint(engine: &Engine) -> String {
+    struct Blake(blake3::Hasher);
+    impl Hasher for Blake {
+        fn write(&mut self, bytes: &[u8]) {
+            self.0.update(bytes);
+        }
+        fn finish(&self) -> u64 {
+            let hash = self.0.finalize();
+            u64::from_le_bytes(hash.as_bytes()[..8].try_into().expect("eight bytes"))
+        }
+    }
+    let mut hasher = Blake(blake3::Hasher::new());
+    engine.precompile_compatibility_hash().hash(&mut hasher);
+    format!("{:016x}", hasher.finish())
+}
