@@ -11,11 +11,15 @@ use kinesis_protocol::{
     lease::GuestFile, root::PaymentProof,
 };
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+mod schema;
 
 /// An account that was just opened. The key is shown once.
-#[derive(Clone, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize, ToSchema)]
 pub struct NewAccount {
     /// The account.
+    #[schema(value_type = String)]
     pub account: AccountId,
     /// The key its owner proves itself with.
     pub api_key: String,
@@ -28,28 +32,31 @@ impl std::fmt::Debug for NewAccount {
 }
 
 /// An account and its money.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct AccountView {
     /// The account.
+    #[schema(value_type = String)]
     pub account: AccountId,
     /// The name it was opened under.
     pub name: String,
     /// What is left.
+    #[schema(value_type = i64)]
     pub balance_nanousd: NanoUsd,
 }
 
 /// An artifact a manifest names: uploaded before it is deployed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ArtifactRef {
     /// The hash of its content.
+    #[schema(value_type = String)]
     pub hash: ContentHash,
     /// Its length in bytes.
     pub bytes: u64,
 }
 
 /// What is to be deployed, or quoted.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DeployRequest {
     /// The text of the `kinesis.toml`.
@@ -59,7 +66,7 @@ pub struct DeployRequest {
 }
 
 /// Whether an app answers or ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum AppKind {
     /// Answers HTTP.
@@ -69,7 +76,7 @@ pub enum AppKind {
 }
 
 /// Where an app stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum AppState {
     /// Wanted, and nothing of it runs yet.
@@ -89,11 +96,13 @@ pub enum AppState {
 }
 
 /// An app as its owner sees it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct AppView {
     /// Its id.
+    #[schema(value_type = String)]
     pub id: AppId,
     /// Whose it is.
+    #[schema(value_type = String)]
     pub account: AccountId,
     /// Its name.
     pub name: String,
@@ -114,8 +123,10 @@ pub struct AppView {
     /// Requests answered so far.
     pub requests: u64,
     /// What it cost so far.
+    #[schema(value_type = i64)]
     pub spent_nanousd: NanoUsd,
     /// What it may cost; `None`: until the balance is used up.
+    #[schema(value_type = Option<i64>)]
     pub budget_nanousd: Option<NanoUsd>,
     /// A job's parts; `None` for a service.
     pub job: Option<JobView>,
@@ -124,18 +135,19 @@ pub struct AppView {
 }
 
 /// One version of an app.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct VersionView {
     /// Its number, from 1.
     pub version: u32,
     /// Its id.
+    #[schema(value_type = String)]
     pub id: VersionId,
     /// When it was deployed.
     pub created_at_ms: u64,
 }
 
 /// What a lease is held for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
     /// It serves, or works.
@@ -145,13 +157,15 @@ pub enum Role {
 }
 
 /// One lease of an app.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ReplicaView {
     /// Which replica; for a job, which part.
     pub replica: u32,
     /// Its fencing number.
+    #[schema(value_type = u64)]
     pub epoch: Epoch,
     /// The lease.
+    #[schema(value_type = String)]
     pub lease: LeaseId,
     /// What it is held for.
     pub role: Role,
@@ -160,26 +174,30 @@ pub struct ReplicaView {
     /// The version it runs.
     pub version: u32,
     /// The node.
+    #[schema(value_type = String)]
     pub node: NodeId,
     /// The node's name.
     pub node_name: String,
     /// Who is paid.
+    #[schema(value_type = String)]
     pub supplier: Address,
     /// What kind of place it is.
+    #[schema(value_type = String)]
     pub tier: Tier,
     /// What it used so far, as the utility believes it.
+    #[schema(schema_with = schema::counters)]
     pub counters: Counters,
 }
 
 /// A job's progress.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct JobView {
     /// Its parts, in order.
     pub parts: Vec<PartView>,
 }
 
 /// Where a part of a job stands.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct PartView {
     /// Which part, from 0.
     pub part: u32,
@@ -188,94 +206,117 @@ pub struct PartView {
     /// How often it was started.
     pub attempts: u32,
     /// Where it runs, or ran last.
+    #[schema(value_type = Option<String>)]
     pub node: Option<NodeId>,
     /// That node's name.
     pub node_name: Option<String>,
     /// That node's tier.
+    #[schema(value_type = Option<String>)]
     pub tier: Option<Tier>,
     /// How its last attempt ended, in words.
     pub ending: Option<String>,
     /// Milliseconds its guest ran, once it is completed.
     pub wall_ms: Option<u64>,
     /// What it left, once it is completed.
+    #[schema(value_type = Vec<Object>)]
     pub outputs: Vec<GuestFile>,
 }
 
 /// One output file of a job.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct OutputView {
     /// Which part left it.
     pub part: u32,
     /// Its path below `/out`.
     pub path: String,
     /// Its content; fetch it from `/v1/artifacts/HASH`.
+    #[schema(value_type = String)]
     pub hash: ContentHash,
     /// Its length in bytes.
     pub bytes: u64,
 }
 
 /// What an app cost, line by line.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Bill {
     /// The app.
+    #[schema(value_type = String)]
     pub app: AppId,
     /// Its name.
     pub name: String,
     /// One line for each lease it ever had.
     pub lines: Vec<BillLine>,
     /// What the customer paid.
+    #[schema(value_type = i64)]
     pub customer_nanousd: NanoUsd,
     /// What suppliers got of it.
+    #[schema(value_type = i64)]
     pub suppliers_nanousd: NanoUsd,
     /// What the utility kept.
+    #[schema(value_type = i64)]
     pub margin_nanousd: NanoUsd,
     /// The protocol's fee.
+    #[schema(value_type = i64)]
     pub fee_nanousd: NanoUsd,
 }
 
 /// What one lease cost.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct BillLine {
     /// The lease.
+    #[schema(value_type = String)]
     pub lease: LeaseId,
     /// Which replica, or part.
     pub replica: u32,
     /// Its fencing number.
+    #[schema(value_type = u64)]
     pub epoch: Epoch,
     /// The node.
+    #[schema(value_type = String)]
     pub node: NodeId,
     /// The node's name.
     pub node_name: String,
     /// Who was paid.
+    #[schema(value_type = String)]
     pub supplier: Address,
     /// What kind of place it is.
+    #[schema(value_type = String)]
     pub tier: Tier,
     /// What it was granted.
+    #[schema(schema_with = schema::resources)]
     pub granted: Resources,
     /// What it used. Energy says whether it was measured or estimated.
+    #[schema(schema_with = schema::counters)]
     pub counters: Counters,
     /// What was agreed per unit.
+    #[schema(schema_with = schema::prices)]
     pub prices: Prices,
     /// What the customer paid for it.
+    #[schema(value_type = i64)]
     pub billed_nanousd: NanoUsd,
     /// What its supplier got, in USD.
+    #[schema(value_type = i64)]
     pub supplier_nanousd: NanoUsd,
     /// What its supplier got, in JOULE.
+    #[schema(value_type = i64)]
     pub supplier_nanojoule: NanoJoule,
     /// How it ended, in words; `None` while it lives.
     pub ending: Option<String>,
 }
 
 /// A machine as everyone may see it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct NodeView {
     /// Its key.
+    #[schema(value_type = String)]
     pub node: NodeId,
     /// The name its owner chose.
     pub name: String,
     /// Where its earnings go.
+    #[schema(value_type = String)]
     pub supplier: Address,
     /// What kind of place it stands in.
+    #[schema(value_type = String)]
     pub tier: Tier,
     /// Its region; empty for none.
     pub region: String,
@@ -284,35 +325,44 @@ pub struct NodeView {
     /// Why it takes no new lease; `None` while it does.
     pub paused: Option<String>,
     /// All it offers.
+    #[schema(schema_with = schema::resources)]
     pub offered: Resources,
     /// What is still free, as it said last.
+    #[schema(schema_with = schema::resources)]
     pub free: Resources,
     /// What it asks.
+    #[schema(schema_with = schema::prices)]
     pub prices: Prices,
     /// What it proved of its speed.
+    #[schema(value_type = Option<Object>)]
     pub benchmark: Option<Benchmark>,
     /// What else it says of itself.
     pub attributes: BTreeMap<String, String>,
     /// Leases it holds.
     pub leases: u32,
     /// Everything its supplier ever earned.
+    #[schema(value_type = i64)]
     pub earned_nanojoule: NanoJoule,
     /// What its supplier earned in the last full second.
+    #[schema(value_type = i64)]
     pub earned_last_second_nanojoule: NanoJoule,
 }
 
 /// The newest signed root.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct RootView {
     /// The utility that signed it.
+    #[schema(value_type = String)]
     pub utility: Address,
     /// Its series.
     pub series: u64,
     /// Its number.
     pub tick: u64,
     /// The root of the payment tree.
+    #[schema(value_type = String)]
     pub root: B256,
     /// All it pays, in wei of JOULE.
+    #[schema(value_type = String)]
     pub total_wei: U256,
     /// How many suppliers it pays.
     pub payees: u32,
@@ -321,28 +371,35 @@ pub struct RootView {
 }
 
 /// All money that ever moved. `difference` is zero, or something is wrong.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
 pub struct TotalsView {
     /// What customers paid.
+    #[schema(value_type = i64)]
     pub customer_nanousd: NanoUsd,
     /// What suppliers got of it.
+    #[schema(value_type = i64)]
     pub suppliers_nanousd: NanoUsd,
     /// What the utility kept.
+    #[schema(value_type = i64)]
     pub margin_nanousd: NanoUsd,
     /// The protocol's fee.
+    #[schema(value_type = i64)]
     pub fee_nanousd: NanoUsd,
     /// What the desk paid out in JOULE.
+    #[schema(value_type = i64)]
     pub desk_nanojoule: NanoJoule,
     /// What suppliers got in JOULE.
+    #[schema(value_type = i64)]
     pub suppliers_nanojoule: NanoJoule,
     /// The protocol's fee in JOULE.
+    #[schema(value_type = i64)]
     pub fee_nanojoule: NanoJoule,
     /// How far both sides are apart, in USD and in JOULE added up: always zero.
     pub difference: i64,
 }
 
 /// The grid on one page. Public: nothing in it names an account.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct GridView {
     /// Every node seen since the utility started.
     pub nodes: Vec<NodeView>,
@@ -353,23 +410,26 @@ pub struct GridView {
     /// All money that moved.
     pub totals: TotalsView,
     /// What one JOULE costs.
+    #[schema(value_type = i64)]
     pub joule_price: JoulePrice,
     /// The chain.
     pub chain_id: u64,
     /// The escrow contract.
+    #[schema(value_type = String)]
     pub escrow: Address,
     /// The utility's clock.
     pub now_ms: u64,
 }
 
 /// Where an app would run, at what price, how soon, or why not.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Quote {
     /// Whether all of it can be placed now.
     pub placeable: bool,
     /// The replicas and standbys, or parts, in order.
     pub placements: Vec<QuotePlacement>,
     /// What an hour of all of it in full use costs the customer; idle time costs nothing.
+    #[schema(value_type = i64)]
     pub per_hour_nanousd: NanoUsd,
     /// How soon it is likely to answer, in milliseconds.
     pub ready_in_ms: u64,
@@ -380,26 +440,30 @@ pub struct Quote {
 }
 
 /// One place of a quote.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct QuotePlacement {
     /// Which replica, or part.
     pub replica: u32,
     /// What it would be there for.
     pub role: Role,
     /// Where; `None` where no node will do.
+    #[schema(value_type = Option<String>)]
     pub node: Option<NodeId>,
     /// That node's name.
     pub node_name: Option<String>,
     /// That node's tier.
+    #[schema(value_type = Option<String>)]
     pub tier: Option<Tier>,
     /// What an hour in full use costs the customer there.
+    #[schema(value_type = i64)]
     pub per_hour_nanousd: NanoUsd,
 }
 
 /// Why a node will not do.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Refusal {
     /// The node.
+    #[schema(value_type = String)]
     pub node: NodeId,
     /// Its name.
     pub node_name: String,
@@ -408,42 +472,53 @@ pub struct Refusal {
 }
 
 /// What a supplier has earned.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct SupplierView {
     /// Its address.
+    #[schema(value_type = String)]
     pub supplier: Address,
     /// Everything it ever earned in this series.
+    #[schema(value_type = i64)]
     pub cumulative_nanojoule: NanoJoule,
     /// What it can redeem; `None` before its first signed root.
+    #[schema(value_type = Option<Object>)]
     pub payment: Option<PaymentProof>,
     /// What one JOULE costs.
+    #[schema(value_type = i64)]
     pub joule_price: JoulePrice,
 }
 
 /// A supplier's wish to be paid in USD: the right to redeem its proof towards the utility's desk.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct WithdrawRequest {
     /// What it redeems.
+    #[schema(value_type = Object)]
     pub payment: PaymentProof,
     /// Until when its signature holds, in seconds since the Unix epoch.
     pub deadline: u64,
     /// Its signature over the redemption towards the utility.
+    #[schema(value_type = String)]
     pub signature: kinesis_protocol::Signature,
 }
 
 /// A withdrawal that was paid.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct WithdrawalView {
     /// The supplier.
+    #[schema(value_type = String)]
     pub supplier: Address,
     /// What was redeemed on chain for it.
+    #[schema(value_type = i64)]
     pub redeemed_nanojoule: NanoJoule,
     /// What it is paid.
+    #[schema(value_type = i64)]
     pub paid_nanousd: NanoUsd,
     /// Everything it has redeemed so far.
+    #[schema(value_type = i64)]
     pub cumulative_nanojoule: NanoJoule,
     /// The transaction; `None` where an earlier one had done it.
+    #[schema(value_type = Option<String>)]
     pub transaction: Option<B256>,
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
 use kinesis_protocol::{
-    AccountId, Address, AppId, ContentHash, Manifest, NanoJoule, NanoUsd, VersionId,
+    AccountId, Address, AppId, Manifest, NanoJoule, NanoUsd, VersionId,
     manifest::Kind,
 };
 use kinesis_store::{
@@ -36,13 +36,10 @@ impl Control {
     pub async fn create_account(
         &self,
         name: &str,
-        idempotency_key: Option<&str>,
+        idempotency: Option<&Idempotency>,
     ) -> Result<NewAccount, ControlError> {
-        let idempotency = idempotency_key
-            .map(|key| idempotency(key, "account", &[name.as_bytes()]))
-            .transpose()?;
         let now = self.clock.now_ms();
-        let (account, key) = self.store.create_account(name, idempotency.as_ref(), now).await?;
+        let (account, key) = self.store.create_account(name, idempotency, now).await?;
         Ok(NewAccount { account: account.account, api_key: key.reveal().to_owned() })
     }
 
@@ -70,7 +67,7 @@ impl Control {
         Ok(self.store.accounts().await?.into_iter().map(view).collect())
     }
 
-    /// Pays money into an account, once for each `idempotency_key`.
+    /// Pays money into an account, once for each key.
     ///
     /// # Errors
     /// Where the account is unknown or the amount is not positive.
@@ -78,10 +75,9 @@ impl Control {
         &self,
         account: AccountId,
         usd: NanoUsd,
-        idempotency_key: &str,
+        key: &IdempotencyKey,
     ) -> Result<AccountView, ControlError> {
-        let key = IdempotencyKey::new(idempotency_key)?;
-        Ok(view(self.store.deposit(account, usd, &key, self.clock.now_ms()).await?))
+        Ok(view(self.store.deposit(account, usd, key, self.clock.now_ms()).await?))
     }
 
     /// Where an app would run, at what price, how soon, or why not. Changes nothing.
@@ -105,7 +101,7 @@ impl Control {
         Ok(self.grid.lock().quote(&spec))
     }
 
-    /// Deploys an app, or a new version of one, once for each `idempotency_key`.
+    /// Deploys an app, or a new version of one, once for each idempotency key.
     ///
     /// # Errors
     /// Where the manifest is wrong, an artifact was not uploaded, or the account has no money.
@@ -113,7 +109,7 @@ impl Control {
         self: &Arc<Self>,
         account: AccountId,
         request: &DeployRequest,
-        idempotency_key: Option<&str>,
+        idempotency: Option<&Idempotency>,
     ) -> Result<AppView, ControlError> {
         let manifest = manifest_of(request)?;
         self.check_artifacts(account, &manifest, request).await?;
@@ -154,13 +150,8 @@ impl Control {
                 .collect(),
             parts,
         };
-        let asked = serde_json::to_vec(request).unwrap_or_default();
-        let owner = account.to_string();
-        let idempotency = idempotency_key
-            .map(|key| idempotency(key, "deploy", &[owner.as_bytes(), &asked]))
-            .transpose()?;
         let now = self.clock.now_ms();
-        let deployed = match self.store.deploy(&new, idempotency.as_ref(), now).await {
+        let deployed = match self.store.deploy(&new, idempotency, now).await {
             Err(StoreError::NameTaken(name)) => {
                 return Err(ControlError::Conflict(format!(
                     "the name \"{name}\" is another account's: choose another"
@@ -282,16 +273,12 @@ impl Control {
         self: &Arc<Self>,
         account: AccountId,
         name: &str,
-        idempotency_key: Option<&str>,
+        idempotency: Option<&Idempotency>,
     ) -> Result<AppView, ControlError> {
         let _one = self.deploying.lock().await;
         let app = self.named(account, name).await?;
-        let id = app.id.to_string();
-        let idempotency = idempotency_key
-            .map(|key| idempotency(key, "rollback", &[id.as_bytes()]))
-            .transpose()?;
         let now = self.clock.now_ms();
-        let app = match self.store.rollback(app.id, idempotency.as_ref(), now).await {
+        let app = match self.store.rollback(app.id, idempotency, now).await {
             Err(problem @ (StoreError::NoEarlierVersion(_) | StoreError::Invalid(_))) => {
                 return Err(ControlError::Conflict(problem.to_string()));
             }
@@ -464,13 +451,4 @@ fn manifest_of(request: &DeployRequest) -> Result<Manifest, ControlError> {
         return Err(ControlError::Invalid("artifacts has more than the manifest names".into()));
     }
     Ok(manifest)
-}
-
-fn idempotency(key: &str, what: &str, asked: &[&[u8]]) -> Result<Idempotency, ControlError> {
-    let mut bytes = what.as_bytes().to_vec();
-    for part in asked {
-        bytes.push(0);
-        bytes.extend_from_slice(part);
-    }
-    Ok(Idempotency { key: IdempotencyKey::new(key)?, fingerprint: ContentHash::of(&bytes) })
 }
