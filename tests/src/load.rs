@@ -49,7 +49,7 @@ impl Load {
             .pool_max_idle_per_host(512)
             .build()?;
         let (stop, mut stopped) = watch::channel(false);
-        let record = Arc::new(Mutex::default());
+        let record: Arc<Mutex<Record>> = Arc::default();
         let (url, host) = (url.to_owned(), host.to_owned());
         let to = Arc::clone(&record);
         let task = tokio::spawn(async move {
@@ -64,7 +64,7 @@ impl Load {
                 while asked.try_join_next().is_some() {}
                 to.lock().requests += 1;
                 let request = http.get(&url).header("host", &host);
-                let to: Arc<Mutex<Record>> = Arc::clone(&to);
+                let to = Arc::clone(&to);
                 asked.spawn(async move {
                     let answer = async {
                         let answer = request.send().await.map_err(|e| format!("{e:?}"))?;

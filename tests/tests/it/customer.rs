@@ -68,24 +68,24 @@ async fn an_update_rolls_and_a_rollback_rolls_back() {
     grid.account("1.00").await.unwrap();
     let text = |greeting: &str| {
         format!(
-            "name = \"hello\"\nkind = \"service\"\ncomponent = \"hello.wasm\"\n\
-             [env]\nGREETING = \"{greeting}\"\n[scale]\nwarm = 0\n"
+            "name = \"book\"\nkind = \"service\"\ncomponent = \"guestbook.wasm\"\n\
+             [env]\nTITLE = \"{greeting}\"\n[scale]\nwarm = 0\n"
         )
     };
     let says = async |what: &str| {
         eventually(what, async || {
-            let said = grid.ask("hello", "/").await?.text().await?;
+            let said = grid.ask("book", "/").await?.text().await?;
             Ok(said.contains(what).then_some(()))
         })
         .await
         .unwrap();
     };
     for greeting in ["first light", "second light"] {
-        let path = manifest(&folder, "hello", &text(greeting));
+        let path = manifest(&folder, "guestbook", &text(greeting));
         grid.cli(&["deploy".as_ref(), path.as_os_str()]).await.unwrap();
         says(greeting).await;
     }
-    grid.cli(&["rollback", "hello"]).await.unwrap();
+    grid.cli(&["rollback", "book"]).await.unwrap();
     says("first light").await;
     grid.stop().await.unwrap();
 }
