@@ -31,10 +31,6 @@ impl Output {
         Self { json, quiet }
     }
 
-    pub(crate) const fn is_json(self) -> bool {
-        self.json
-    }
-
     /// The result: `value` as JSON, or what `human` writes.
     pub(crate) fn result<T: Serialize>(
         self,
@@ -163,14 +159,6 @@ impl Progress {
         match &self.bar {
             Some(bar) => bar.suspend(|| self.output.note(text)),
             None => self.output.note(text),
-        }
-    }
-
-    /// Runs `f` with the spinner out of the way.
-    pub(crate) fn suspended<T>(&self, f: impl FnOnce() -> T) -> T {
-        match &self.bar {
-            Some(bar) => bar.suspend(f),
-            None => f(),
         }
     }
 }

@@ -4,11 +4,12 @@
 //! agent and its utility are gone.
 
 use std::{
+    io::{self, Write},
     path::{Path, PathBuf},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use kinesis_agent::{AgentError, local, wallet::stored};
+use kinesis_agent::{AgentError, Status, local, wallet::stored};
 use kinesis_chain::ChainError;
 use kinesis_control::api::WithdrawalView;
 use kinesis_protocol::{Address, B256, NanoJoule, NanoUsd};
@@ -18,7 +19,7 @@ use crate::{
     client::Client,
     config, endpoints,
     error::{Error, Result},
-    output::{Output, safe, table, write_table},
+    output::{Output, millis, safe, table, write_table},
     role::join::{self, JoinedWith},
 };
 
@@ -30,13 +31,13 @@ pub(crate) async fn run(command: SupplyCommand, url: Option<String>, out: Output
         SupplyCommand::Join(join) => join::run(join, out).await,
         SupplyCommand::Status(args) => status(&args, out).await,
         SupplyCommand::Pause(args) => {
-            connect(&args).await?.pause("its owner paused it").await.map_err(agent)?;
+            client(&args)?.pause("its owner paused it").await.map_err(agent)?;
             out.result(&serde_json::json!({"paused": true}), |w| {
                 writeln!(w, "Takes no new leases; `kinesis supply resume` changes that")
             })
         }
         SupplyCommand::Resume(args) => {
-            connect(&args).await?.resume().await.map_err(agent)?;
+            client(&args)?.resume().await.map_err(agent)?;
             out.result(&serde_json::json!({"paused": false}), |w| writeln!(w, "Takes leases again"))
         }
         SupplyCommand::Earnings(args) => earnings(&args, out).await,
@@ -49,20 +50,63 @@ fn dir(args: &SupplyData) -> Result<PathBuf> {
     config::data_dir(args.data.as_deref(), Some(join::DATA))
 }
 
-async fn connect(args: &SupplyData) -> Result<local::Client> {
-    local::Client::connect(&dir(args)?).await.map_err(agent)
+fn client(args: &SupplyData) -> Result<local::Client> {
+    Ok(local::Client::new(dir(args)?))
 }
 
 async fn status(args: &SupplyData, out: Output) -> Result<()> {
-    let status = connect(args).await?.status().await.map_err(agent)?;
-    out.result(&status, |w| {
-        writeln!(w, "{}", safe_json(&status))
-    })
+    let status = client(args)?.status().await.map_err(agent)?;
+    out.result(&status, |w| write_status(w, &status))
 }
 
-fn safe_json<T: serde::Serialize>(value: &T) -> String {
-    let text = serde_json::to_string_pretty(value).unwrap_or_default();
-    text.lines().map(safe).collect::<Vec<_>>().join("\n")
+fn write_status(w: &mut dyn Write, status: &Status) -> io::Result<()> {
+    writeln!(w, "node      {} ({}, {})", safe(&status.name), status.node.short(), status.tier)?;
+    writeln!(w, "supplier  {}", status.supplier)?;
+    let state = match (&status.paused, status.leaving) {
+        (_, true) => "leaving".to_owned(),
+        (Some(reason), _) => format!("paused: {}", safe(reason)),
+        (None, _) => "takes leases".to_owned(),
+    };
+    writeln!(w, "state     {state}")?;
+    let (free, offered) = (&status.free, &status.offered);
+    writeln!(
+        w,
+        "free      {} of {} thousandths of a core, {} of {} MiB",
+        free.cpu_millis, offered.cpu_millis, free.mem_mib, offered.mem_mib
+    )?;
+    for utility in &status.utilities {
+        let link = if utility.connected { "connected" } else { "not connected" };
+        writeln!(w, "utility   {} {link}", utility.node.short())?;
+        let words = [("rejects this node", &utility.rejected), ("gets no lease", &utility.refuses)];
+        for (what, reason) in words {
+            if let Some(reason) = reason {
+                writeln!(w, "          {what}: {}", safe(reason))?;
+            }
+        }
+    }
+    for account in &status.accounts {
+        writeln!(w, "earned    {} JOULE, {} of it signed for", account.earned_nanojoule,
+            account.paid_nanojoule)?;
+        if let Some(alert) = &account.alert {
+            writeln!(w, "          {}", safe(alert))?;
+        }
+    }
+    if status.leases.is_empty() {
+        return Ok(());
+    }
+    writeln!(w)?;
+    let mut t = table(["app", "replica", "state", ">worked", ">cpu", ">requests"]);
+    for lease in &status.leases {
+        t.add_row([
+            safe(&lease.app_name),
+            format!("{}@{}", lease.key.replica, lease.key.epoch),
+            format!("{:?}", lease.state).to_lowercase(),
+            millis(lease.counters.wall_ms),
+            millis(lease.counters.cpu_ms),
+            lease.counters.requests.to_string(),
+        ]);
+    }
+    write_table(w, &t)
 }
 
 /// The chain's RPC: the one named, or the one this machine joined with.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use kinesis_agent::{Agent, AgentConfig, OfferedLimits};
 use kinesis_protocol::{AttoUsd, NodeInfo, Prices};
+use kinesis_runtime::RunnerCommand;
 use kinesis_wire::UtilityAddr;
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
@@ -50,8 +51,8 @@ pub(crate) async fn run(args: Join, out: Output) -> Result<()> {
     };
     let program = std::env::current_exe().map_err(Error::io("find this program"))?;
     let name = settings.name.clone().unwrap_or_else(host_name);
-    let mut config =
-        AgentConfig::new(dir.clone(), utility, name, (program, vec!["runner".to_owned()]));
+    let runner = RunnerCommand { program, args: vec!["runner".into()] };
+    let mut config = AgentConfig::new(dir.clone(), utility, name, runner);
     config.rpc_url = settings.rpc.clone().or(told_rpc);
     apply(&mut config, &settings);
 
@@ -68,15 +69,16 @@ pub(crate) async fn run(args: Join, out: Output) -> Result<()> {
     let asked = CancellationToken::new();
     let mut running = std::pin::pin!(started.run(asked.clone()));
     tokio::select! {
-        ended = &mut running => return ended.map_err(agent),
+        () = &mut running => return Ok(()),
         () = stop.asked() => {}
     }
     out.note("Finishing what is in flight; Ctrl-C again stops at once");
     asked.cancel();
     tokio::select! {
-        ended = running => ended.map_err(agent),
-        () = stop.asked() => Ok(()),
+        () = running => {}
+        () = stop.asked() => {}
     }
+    Ok(())
 }
 
 fn apply(config: &mut AgentConfig, settings: &JoinSettings) {
