@@ -167,13 +167,17 @@ where
     let first = simulate(&mut database, place, request, high)?;
     let gas = *first.gas();
     output(first)?;
-    let mut low = gas.tx_gas_used().saturating_sub(1);
-    // Most calls need what they use, what is refunded later, and the 1/64 that inner calls hold
-    // back at every level.
-    let likely = (gas.tx_gas_used() + gas.inner_refunded() + 2_300) * 64 / 63;
+    let mut low = gas.tx_gas_used();
     let succeeds = |database: &mut DB, limit| {
         simulate(database, place, request, limit).is_ok_and(|result| result.is_success())
     };
+    // A plain transfer, and whatever refunds nothing and calls nobody.
+    if succeeds(&mut database, low) {
+        return Ok(low);
+    }
+    // Most calls need what they use, what is refunded later, and the 1/64 that inner calls hold
+    // back at every level.
+    let likely = (gas.tx_gas_used() + gas.inner_refunded() + 2_300) * 64 / 63;
     if likely < high {
         if succeeds(&mut database, likely) {
             high = likely;
