@@ -286,7 +286,16 @@ impl Wallet {
                 payer.utility, payer.series
             ));
         }
-        (exposure > self.exposure_max).then(|| {
+        if exposure <= self.exposure_max {
+            return None;
+        }
+        Some(if series.cover == Cover::Unknown {
+            format!(
+                "the chain could not be asked yet whether the escrow covers work worth {exposure}; \
+                 this node works on trust up to {}",
+                self.exposure_max
+            )
+        } else {
             format!(
                 "work worth {exposure} is not paid and covered yet; this node works on trust up to {}",
                 self.exposure_max

@@ -1,5 +1,6 @@
 //! The agent against a scripted utility over real links, with scripted sandboxes.
 
+mod chain;
 mod leases;
 mod lives;
 mod money;
