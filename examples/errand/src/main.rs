@@ -85,7 +85,11 @@ fn run(step: &str, value: &str, begun: Instant) -> io::Result<()> {
         }
         // The standard library seeds its hashers from the host's randomness.
         "random" => {
-            println!("{:016x}{:016x}", RandomState::new().hash_one(0), RandomState::new().hash_one(1));
+            println!(
+                "{:016x}{:016x}",
+                RandomState::new().hash_one(0),
+                RandomState::new().hash_one(1)
+            );
         }
         "nan" => {
             let zero = black_box(0.0_f64);
