@@ -2,6 +2,7 @@
 
 mod customer;
 mod roles;
+mod up;
 
 use std::{
     path::Path,
