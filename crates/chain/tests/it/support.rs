@@ -49,12 +49,9 @@ fn anvil_binary() -> Option<PathBuf> {
     if let Some(named) = std::env::var_os("KINESIS_ANVIL") {
         return Some(named.into());
     }
-    let packages =
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../contracts/node_modules/@foundry-rs");
-    let found = std::fs::read_dir(packages).ok()?.flatten().map(|entry| entry.path());
-    // The platform's package holds the binary itself; `.bin/anvil` is a script that starts it and
-    // would leave it behind when killed.
-    found.map(|package| package.join("bin/anvil")).find(|binary| binary.is_file())
+    let binary =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../contracts/node_modules/.bin/anvil");
+    binary.exists().then_some(binary)
 }
 
 /// Starts anvil; `None`, said on standard error, where it is not installed.
