@@ -67,11 +67,7 @@ pub async fn run(setup: &Setup) -> Result<()> {
         };
         ensure!(matches!(exit, Exit::Completed { .. }), "the job ended: {exit:?}");
         let log = std::fs::read_to_string(sandbox.log_path())?;
-        let guest = log
-            .lines()
-            .find_map(|line| line.strip_prefix("worked for ")?.strip_suffix(" ms"))
-            .context("the guest did not say how long it worked")?;
-        let guest_ms: f64 = guest.parse()?;
+        let guest_ms = crate::guest_ms(&log)?;
         let counters = sandbox.counters();
         #[expect(clippy::cast_precision_loss, reason = "milliseconds of one job")]
         let (billed_ms, billed_cpu_ms) = (counters.wall_ms as f64, counters.cpu_ms as f64);

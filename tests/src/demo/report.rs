@@ -74,14 +74,10 @@ impl Part {
 
     fn read(part: &Value) -> Result<Self> {
         let log = part["log"].as_str().context("no log")?;
-        let guest_ms = log
-            .lines()
-            .find_map(|line| line.strip_prefix("worked for ")?.strip_suffix(" ms"))
-            .with_context(|| format!("the guest did not say how long it worked: {log}"))?;
         let text = |key: &str| part[key].as_str().unwrap_or_default().to_owned();
         Ok(Self {
             tier: text("tier"),
-            guest_ms: guest_ms.parse()?,
+            guest_ms: crate::guest_ms(log)?,
             billed_ms: part["billed_ms"].as_u64().context("billed_ms")?,
             billed_nanousd: part["billed_nanousd"].as_i64().context("billed_nanousd")?,
             supplier_nanojoule: part["supplier_nanojoule"].as_i64().context("nanojoule")?,
