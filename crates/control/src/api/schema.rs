@@ -4,25 +4,18 @@
 use kinesis_protocol::{Counters, Prices, Resources};
 use utoipa::openapi::{ObjectBuilder, schema::Type};
 
-fn numbers<'a>(
-    description: &str,
-    names: impl IntoIterator<Item = &'a str>,
-) -> ObjectBuilder {
-    names.into_iter().fold(
-        ObjectBuilder::new().description(Some(description)),
-        |object, name| {
-            let number = ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(0));
-            object.property(name, number)
-        },
-    )
+fn numbers<'a>(description: &str, names: impl IntoIterator<Item = &'a str>) -> ObjectBuilder {
+    names.into_iter().fold(ObjectBuilder::new().description(Some(description)), |object, name| {
+        let number = ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(0));
+        object.property(name, number)
+    })
 }
 
 /// Cumulative usage.
 pub(super) fn counters() -> ObjectBuilder {
     let counters = Counters::default().by_name();
-    let energy = ObjectBuilder::new()
-        .schema_type(Type::String)
-        .enum_values(Some(["estimated", "measured"]));
+    let energy =
+        ObjectBuilder::new().schema_type(Type::String).enum_values(Some(["estimated", "measured"]));
     numbers("Everything used so far, counter by counter", counters.map(|(name, _)| name))
         .property("energy_source", energy)
 }
@@ -30,7 +23,10 @@ pub(super) fn counters() -> ObjectBuilder {
 /// Unit prices.
 pub(super) fn prices() -> ObjectBuilder {
     let prices = Prices::default().by_name();
-    numbers("Quintillionths of a dollar for each unit of each counter", prices.map(|(name, _)| name))
+    numbers(
+        "Quintillionths of a dollar for each unit of each counter",
+        prices.map(|(name, _)| name),
+    )
 }
 
 /// An amount of a machine.

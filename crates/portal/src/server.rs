@@ -1,0 +1,309 @@
+//! Listens, limits, and puts on every answer what goes with every answer.
+
+use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
+
+use axum::{
+    Router,
+    extract::{DefaultBodyLimit, Request, State},
+    http::{HeaderName, HeaderValue, Method, header},
+    middleware::{self, Next},
+    response::{
+        Html, IntoResponse, Response, Sse,
+        sse::{Event as Frame, KeepAlive},
+    },
+    routing::get,
+};
+use futures_util::{StreamExt, stream};
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    server::conn::auto,
+    service::TowerToHyperService,
+};
+use kinesis_control::Control;
+use kinesis_protocol::RequestId;
+use kinesis_store::{Artifacts, Store};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::Semaphore,
+};
+use tokio_stream::wrappers::WatchStream;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tower_http::catch_panic::CatchPanicLayer;
+use tracing::{debug, warn};
+
+use crate::{
+    PortalConfig, PortalError,
+    api::{self, Outlet},
+    live::Live,
+    page,
+    problem::Problem,
+};
+
+/// How long a request may take that neither uploads nor streams.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+/// After an accept failed for want of files, so that it does not spin.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// Nothing but what is served here, and nothing inline.
+const CONTENT_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
+     img-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+const SCRIPT: &str = include_str!("assets/app.js");
+const STYLE: &str = include_str!("assets/style.css");
+const ICON: &str = include_str!("assets/favicon.svg");
+
+/// A running portal. Dropping it stops it at once; [`Self::shutdown`] lets requests finish.
+pub struct Portal {
+    addr: SocketAddr,
+    stop: CancellationToken,
+    kill: CancellationToken,
+    connections: TaskTracker,
+}
+
+impl Portal {
+    /// Starts listening.
+    ///
+    /// # Errors
+    /// Where the address cannot be bound.
+    pub async fn start(
+        config: PortalConfig,
+        control: Arc<Control>,
+        store: Store,
+        artifacts: Artifacts,
+    ) -> Result<Self, PortalError> {
+        let failed = |source| PortalError::Listen { addr: config.bind, source };
+        let listener = TcpListener::bind(config.bind).await.map_err(failed)?;
+        let portal = Self {
+            addr: listener.local_addr().map_err(failed)?,
+            stop: CancellationToken::new(),
+            kill: CancellationToken::new(),
+            connections: TaskTracker::new(),
+        };
+        let limits = config.limits.clone();
+        let mut http = auto::Builder::new(TokioExecutor::new());
+        http.http1().timer(TokioTimer::new()).header_read_timeout(limits.head_timeout);
+        http.http2().timer(TokioTimer::new()).keep_alive_interval(Duration::from_secs(20));
+        let server = Server {
+            router: Self::router(config, control, store, artifacts),
+            http,
+            permits: Arc::new(Semaphore::new(limits.connections)),
+            stop: portal.stop.clone(),
+            kill: portal.kill.clone(),
+            connections: portal.connections.clone(),
+        };
+        portal.connections.spawn(server.run(listener));
+        Ok(portal)
+    }
+
+    /// All its paths without a listener: for tests, and for whoever listens themselves. Must be
+    /// called within a Tokio runtime.
+    pub fn router(
+        config: PortalConfig,
+        control: Arc<Control>,
+        store: Store,
+        artifacts: Artifacts,
+    ) -> Router {
+        let outlet = Outlet {
+            live: Arc::new(Live::start(Arc::clone(&control))),
+            watchers: Arc::new(Semaphore::new(config.limits.watchers)),
+            control,
+            store,
+            artifacts,
+            config: Arc::new(config),
+        };
+        let json_bytes = outlet.config.limits.json_bytes;
+        api::router()
+            .route("/", get(index))
+            .route("/live", get(live))
+            .route("/app.js", get(|| asset("text/javascript; charset=utf-8", SCRIPT)))
+            .route("/style.css", get(|| asset("text/css; charset=utf-8", STYLE)))
+            .route("/favicon.svg", get(|| asset("image/svg+xml", ICON)))
+            .layer(DefaultBodyLimit::max(json_bytes))
+            .layer(CatchPanicLayer::custom(panicked))
+            .layer(middleware::from_fn(every_answer))
+            .with_state(outlet)
+    }
+
+    /// Where it listens, with the port it was really given.
+    #[must_use]
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// `http://ip:port`.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("http://{}", self.addr)
+    }
+
+    /// Takes no more connections, lets requests finish for at most `grace`, and ends the rest.
+    pub async fn shutdown(&self, grace: Duration) {
+        self.stop.cancel();
+        self.connections.close();
+        if tokio::time::timeout(grace, self.connections.wait()).await.is_err() {
+            self.kill.cancel();
+            self.connections.wait().await;
+        }
+    }
+}
+
+impl Drop for Portal {
+    fn drop(&mut self) {
+        self.stop.cancel();
+        self.kill.cancel();
+    }
+}
+
+impl fmt::Debug for Portal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Portal").field("addr", &self.addr).finish_non_exhaustive()
+    }
+}
+
+struct Server {
+    router: Router,
+    http: auto::Builder<TokioExecutor>,
+    permits: Arc<Semaphore>,
+    stop: CancellationToken,
+    kill: CancellationToken,
+    connections: TaskTracker,
+}
+
+impl Server {
+    async fn run(self, listener: TcpListener) {
+        loop {
+            let accepted = tokio::select! {
+                accepted = listener.accept() => accepted,
+                () = self.stop.cancelled() => return,
+            };
+            let stream = match accepted {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    warn!(%error, "a connection could not be accepted");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                    continue;
+                }
+            };
+            let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() else {
+                debug!("a connection was refused: there are too many");
+                continue;
+            };
+            let serving = serve(
+                self.http.clone(),
+                self.router.clone(),
+                stream,
+                self.stop.clone(),
+                self.kill.clone(),
+            );
+            self.connections.spawn(async move {
+                serving.await;
+                drop(permit);
+            });
+        }
+    }
+}
+
+async fn serve(
+    http: auto::Builder<TokioExecutor>,
+    router: Router,
+    stream: TcpStream,
+    stop: CancellationToken,
+    kill: CancellationToken,
+) {
+    // Small answers must not wait for acknowledgements of earlier ones.
+    let _ = stream.set_nodelay(true);
+    let serving = http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    let mut serving = std::pin::pin!(serving);
+    let served = tokio::select! {
+        served = serving.as_mut() => served,
+        () = stop.cancelled() => {
+            serving.as_mut().graceful_shutdown();
+            tokio::select! {
+                served = serving => served,
+                () = kill.cancelled() => return,
+            }
+        }
+    };
+    if let Err(error) = served {
+        debug!(%error, "a connection ended early");
+    }
+}
+
+/// Gives every request an id and a limit of time, and every answer its headers.
+async fn every_answer(request: Request, next: Next) -> Response {
+    let id = RequestId::random().to_string();
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let upload = method == Method::PUT;
+    let answered = next.run(request);
+    let mut response = if upload {
+        // Its own pace is bounded where its body is read.
+        answered.await
+    } else {
+        match tokio::time::timeout(ANSWER_TIMEOUT, answered).await {
+            Ok(response) => response,
+            Err(_) => {
+                warn!(%method, path, id, "a request took too long");
+                let detail = "The request was given up; it may be repeated.";
+                Problem::new(http::StatusCode::REQUEST_TIMEOUT, detail).into_response()
+            }
+        }
+    };
+    if let Some(problem) = response.extensions_mut().remove::<Problem>() {
+        response = problem.with_request_id(&id);
+        response.extensions_mut().remove::<Problem>();
+    }
+    debug!(%method, path, status = response.status().as_u16(), id, "answered");
+    let headers = response.headers_mut();
+    for (name, value) in [
+        (header::CONTENT_SECURITY_POLICY, CONTENT_POLICY),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (header::X_FRAME_OPTIONS, "DENY"),
+        (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
+        (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    if !headers.contains_key(header::CACHE_CONTROL) {
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    }
+    if let Ok(id) = HeaderValue::from_str(&id) {
+        headers.insert(X_REQUEST_ID, id);
+    }
+    response
+}
+
+fn panicked(panic: Box<dyn std::any::Any + Send>) -> Response {
+    let said = panic
+        .downcast_ref::<String>()
+        .map(String::as_str)
+        .or_else(|| panic.downcast_ref::<&str>().copied())
+        .unwrap_or("no message");
+    Problem::internal(&std::io::Error::other(format!("a handler panicked: {said}"))).into_response()
+}
+
+async fn asset(content_type: &'static str, content: &'static str) -> Response {
+    let headers = [(header::CONTENT_TYPE, content_type), (header::CACHE_CONTROL, "no-cache")];
+    (headers, content).into_response()
+}
+
+async fn index(State(outlet): State<Outlet>) -> Result<Html<String>, Problem> {
+    let picture = outlet.live.picture(&outlet.control).await?;
+    Ok(Html(page::document(&picture).into_string()))
+}
+
+/// The page's sections: now, and whenever they change, each time all of them, as a JSON string of
+/// HTML.
+async fn live(State(outlet): State<Outlet>) -> Result<Response, Problem> {
+    let permit = api::watch(&outlet)?;
+    // Subscribed first, so that nothing falls between this picture and the next.
+    let changes = WatchStream::from_changes(outlet.live.watch());
+    let picture = outlet.live.picture(&outlet.control).await?;
+    let first: Arc<str> = page::sections(&picture).into_string().into();
+    let pictures = stream::iter([Some(first)]).chain(changes).filter_map(move |html| {
+        let _held = &permit;
+        let frame = html.and_then(|html| Frame::default().event("page").json_data(&*html).ok());
+        std::future::ready(frame.map(Ok::<_, std::convert::Infallible>))
+    });
+    Ok(Sse::new(pictures).keep_alive(KeepAlive::new().interval(api::KEEP_ALIVE)).into_response())
+}
