@@ -45,7 +45,9 @@ mod tests {
 
     #[test]
     fn it_warns_then_stops_before_the_budget_is_passed() {
-        let at = |spent, tick| judge(NanoUsd(spent), NanoUsd(tick), Some(NanoUsd(100)), 80, NanoUsd(1_000));
+        let at = |spent, tick| {
+            judge(NanoUsd(spent), NanoUsd(tick), Some(NanoUsd(100)), 80, NanoUsd(1_000))
+        };
         assert_eq!(at(79, 1), Verdict::Fine);
         assert_eq!(at(80, 1), Verdict::Warn);
         assert_eq!(at(99, 1), Verdict::Warn);

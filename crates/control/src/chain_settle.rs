@@ -2,7 +2,9 @@
 
 use async_trait::async_trait;
 use kinesis_chain::{ChainError, Settlement};
-use kinesis_protocol::{Address, B256, PaymentRoot, Signature, SignedRoot, U256, root::PaymentProof};
+use kinesis_protocol::{
+    Address, B256, PaymentRoot, Signature, SignedRoot, U256, root::PaymentProof,
+};
 
 use crate::settle::{Cover, Payer, Redemption, Settle, SettleError};
 

@@ -221,6 +221,11 @@ impl Control {
         if tokio::time::timeout(Duration::from_secs(5), self.tasks.wait()).await.is_err() {
             warn!("some work was not finished: the next start does it");
         }
+        // Whoever still holds this keeps no connection, and no socket, alive with it.
+        self.routes.store(Arc::default());
+        self.changed.send_modify(|version| *version += 1);
+        self.replicas.lock().clear();
+        self.sessions.lock().clear();
     }
 
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {

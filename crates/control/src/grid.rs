@@ -429,7 +429,10 @@ impl Grid {
         let lived = now_ms.saturating_sub(lease.placed_at_ms);
         app.failures = if lived > 60_000 { 1 } else { app.failures.saturating_add(1) };
         if app.failures > 1 {
-            app.not_before_ms = now_ms + (100_u64 << app.failures.min(8));
+            // A guest that fails at once fails again; a node that failed says little about the next.
+            let guest = matches!(ending, Ending::Failed { .. });
+            let steps = app.failures.min(if guest { 7 } else { 3 });
+            app.not_before_ms = now_ms + (100_u64 << steps);
         }
         app.avoid.insert(lease.node, now_ms + 30_000);
         app.reason = Some(format!("its last run {ending}"));

@@ -58,7 +58,11 @@ pub enum Refused {
 ///
 /// # Errors
 /// Where the report cannot be true; `accepted` then stays as it was.
-pub fn accept(accepted: &Counters, report: &Counters, bounds: &Bounds<'_>) -> Result<Counters, Refused> {
+pub fn accept(
+    accepted: &Counters,
+    report: &Counters,
+    bounds: &Bounds<'_>,
+) -> Result<Counters, Refused> {
     let slack = CLOCK_SLACK_MS + bounds.held_ms / CLOCK_SLACK_SHARE;
     let held = bounds.held_ms.saturating_add(slack);
     // A guest that is ended at its limit has run a little longer than it.
@@ -139,7 +143,8 @@ mod tests {
 
     #[test]
     fn what_the_ingress_did_not_see_is_cut() {
-        let accepted = accept(&Counters::default(), &used(900), &bounds(1_000, saw(300, 2))).unwrap();
+        let accepted =
+            accept(&Counters::default(), &used(900), &bounds(1_000, saw(300, 2))).unwrap();
         assert_eq!((accepted.requests, accepted.tx_bytes), (2, 20));
         assert!(accepted.wall_ms < 410, "{}", accepted.wall_ms);
         assert_eq!(accepted.mem_mib_ms, accepted.wall_ms * 64);

@@ -12,7 +12,10 @@ use std::{
 };
 
 use kinesis_protocol::{AppId, Epoch, LeaseId, NodeId, Replica};
-use kinesis_wire::{Link, http::{LeaseClient, LeaseTraffic}};
+use kinesis_wire::{
+    Link,
+    http::{LeaseClient, LeaseTraffic},
+};
 
 use crate::api::AppState;
 
@@ -30,9 +33,9 @@ impl Routes {
     /// `.localhost`. The port must be cut off already.
     #[must_use]
     pub fn find(&self, host: &str, suffix: &str) -> Option<&Arc<AppRoute>> {
-        let own = host.strip_suffix(suffix).and_then(|name| {
-            self.hosts.get(name).filter(|route| route.name == name)
-        });
+        let own = host
+            .strip_suffix(suffix)
+            .and_then(|name| self.hosts.get(name).filter(|route| route.name == name));
         own.or_else(|| {
             self.hosts.get(host).filter(|route| route.hosts.iter().any(|own| own == host))
         })

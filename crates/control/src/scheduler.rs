@@ -123,8 +123,10 @@ fn score(request: &Request, node: &Candidate<'_>) -> Score {
     // Speeds within a tenth of each other are the same: a measurement is not that exact.
     let speed = node.benchmark.map_or(0, |b| b.rounds_per_second);
     let slowness = -i64::from(speed.checked_ilog2().unwrap_or(0) * 8)
-        - i64::try_from(speed.checked_shr(speed.checked_ilog2().unwrap_or(0).saturating_sub(3)).unwrap_or(0))
-            .unwrap_or(0);
+        - i64::try_from(
+            speed.checked_shr(speed.checked_ilog2().unwrap_or(0).saturating_sub(3)).unwrap_or(0),
+        )
+        .unwrap_or(0);
     let (first, second) = match request.optimise {
         Optimise::Cost => (cost, slowness),
         Optimise::Latency => (slowness, cost),

@@ -1,7 +1,9 @@
 //! What control needs of a chain, as a trait, so that a simulated grid runs without one.
 
 use async_trait::async_trait;
-use kinesis_protocol::{Address, B256, PaymentRoot, Signature, SignedRoot, U256, root::PaymentProof};
+use kinesis_protocol::{
+    Address, B256, PaymentRoot, Signature, SignedRoot, U256, root::PaymentProof,
+};
 
 /// Who pays, in which series, on which chain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -205,7 +205,13 @@ impl Control {
                     if nonce == challenge.nonce && !benchmarked {
                         benchmarked = true;
                         let took = challenge.asked.elapsed();
-                        self.spawn(Self::check_benchmark(Arc::clone(self), node, nonce, result, took));
+                        self.spawn(Self::check_benchmark(
+                            Arc::clone(self),
+                            node,
+                            nonce,
+                            result,
+                            took,
+                        ));
                     }
                 }
                 ToUtility::Hello { .. } => return "it said hello twice".into(),
@@ -227,9 +233,8 @@ impl Control {
         if stretches == 0 || stretches > CHECKPOINTS_MAX {
             return;
         }
-        let mut sample: Vec<usize> = (0..STRETCHES_CHECKED)
-            .map(|_| rand::rng().random_range(0..stretches))
-            .collect();
+        let mut sample: Vec<usize> =
+            (0..STRETCHES_CHECKED).map(|_| rand::rng().random_range(0..stretches)).collect();
         sample.dedup();
         let answer = Answer { elapsed_ms: answer.elapsed_ms.max(millis(took)).max(1), ..answer };
         let speed = answer.rounds_per_second();
@@ -283,9 +288,8 @@ impl Control {
         let mut token = [0; TOKEN_DIGITS];
         let read = tokio::time::timeout(HELLO_TIMEOUT, stream.read_exact(&mut token)).await;
         let Ok(Ok(_)) = read else { return };
-        let known = std::str::from_utf8(&token)
-            .ok()
-            .and_then(|token| self.lifelines.lock().remove(token));
+        let known =
+            std::str::from_utf8(&token).ok().and_then(|token| self.lifelines.lock().remove(token));
         let Some((node, number)) = known else { return };
         let link = {
             let sessions = self.sessions.lock();

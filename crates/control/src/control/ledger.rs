@@ -241,9 +241,8 @@ impl Control {
                 };
                 if matches!(lease.spec.workload, Workload::Job(_)) && lease.is_live() {
                     let share = lease.spec.prices.cost(&lease.counters);
-                    let cost = share
-                        + share.share(self.terms.margin_bp)
-                        + share.share(self.terms.fee_bp);
+                    let cost =
+                        share + share.share(self.terms.margin_bp) + share.share(self.terms.fee_bp);
                     *accrued.entry(app).or_default() += cost;
                     *by_account.entry(account).or_default() += cost;
                 }

@@ -5,8 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
 use kinesis_protocol::{
-    AccountId, Address, AppId, Manifest, NanoJoule, NanoUsd, VersionId,
-    manifest::Kind,
+    AccountId, Address, AppId, Manifest, NanoJoule, NanoUsd, VersionId, manifest::Kind,
 };
 use kinesis_store::{
     App, AppKind, AppState as StoredState, ArtifactRef as StoredArtifact, Idempotency,

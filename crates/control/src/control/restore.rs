@@ -107,9 +107,7 @@ impl Control {
             PartPhase::Failed
         } else {
             if let Some(lease) = part.lease {
-                self.store
-                    .requeue_part(part.version, part.part, lease, &reason, true, 0)
-                    .await?;
+                self.store.requeue_part(part.version, part.part, lease, &reason, true, 0).await?;
             }
             PartPhase::Queued { not_before_ms: 0 }
         };

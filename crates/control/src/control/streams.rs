@@ -47,7 +47,12 @@ impl Control {
         }
     }
 
-    async fn serve(&self, node: NodeId, open: StreamOpen, mut stream: Stream) -> Result<(), WireError> {
+    async fn serve(
+        &self,
+        node: NodeId,
+        open: StreamOpen,
+        mut stream: Stream,
+    ) -> Result<(), WireError> {
         match open {
             StreamOpen::Artifact { hash } => self.send_artifact(node, hash, stream).await,
             StreamOpen::Output { lease, hash, bytes } => {
@@ -158,23 +163,26 @@ impl Control {
         let content = ReaderStream::new(reader);
         let until = (!follow).then_some(bytes).flatten();
         let state = (content, guard, until);
-        let log = futures_util::stream::unfold(state, move |(mut content, guard, left)| async move {
-            if left == Some(0) {
-                return None;
-            }
-            let next = if follow || left.is_some() {
-                content.next().await?
-            } else {
-                tokio::time::timeout(Duration::from_millis(300), content.next()).await.ok()??
-            };
-            let left = match (&next, left) {
-                (Ok(chunk), Some(left)) => {
-                    Some(left.saturating_sub(u64::try_from(chunk.len()).unwrap_or(u64::MAX)))
+        let log =
+            futures_util::stream::unfold(state, move |(mut content, guard, left)| async move {
+                if left == Some(0) {
+                    return None;
                 }
-                (_, left) => left,
-            };
-            Some((next, (content, guard, left)))
-        });
+                let next = if follow || left.is_some() {
+                    content.next().await?
+                } else {
+                    tokio::time::timeout(Duration::from_millis(300), content.next())
+                        .await
+                        .ok()??
+                };
+                let left = match (&next, left) {
+                    (Ok(chunk), Some(left)) => {
+                        Some(left.saturating_sub(u64::try_from(chunk.len()).unwrap_or(u64::MAX)))
+                    }
+                    (_, left) => left,
+                };
+                Some((next, (content, guard, left)))
+            });
         Some(log.boxed())
     }
 }

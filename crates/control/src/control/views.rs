@@ -37,7 +37,9 @@ impl Control {
                 requests = requests.saturating_add(counters.requests);
             }
             for lease in grid.leases_of(app.id) {
-                if lease.phase == Phase::Ended {
+                // One whose place was taken is kept only for its node to settle it.
+                let replaced = lease.standby || lease.fenced_at_ms.is_some();
+                if lease.phase == Phase::Ended || (lease.phase == Phase::Lost && replaced) {
                     continue;
                 }
                 replicas.push(ReplicaView {
@@ -66,8 +68,8 @@ impl Control {
         reason = app.reason.clone().or(reason);
         replicas.sort_by_key(|lease| (lease.replica, lease.role == Role::Standby, lease.epoch));
         let wanted = versions.iter().find(|version| version.id == app.version);
-        let manifest = wanted
-            .and_then(|version| kinesis_protocol::Manifest::parse(&version.manifest).ok());
+        let manifest =
+            wanted.and_then(|version| kinesis_protocol::Manifest::parse(&version.manifest).ok());
         let job = match app.kind {
             StoredKind::Service => None,
             StoredKind::Job => {

@@ -176,10 +176,8 @@ impl Grid {
 
     /// A node's connection is gone, its process died, or it was given up.
     pub fn node_lost(&mut self, now_ms: u64, id: NodeId, session: u64, reason: &str) {
-        let Some(node) = self
-            .nodes
-            .get_mut(&id)
-            .filter(|node| node.session == session && node.connected)
+        let Some(node) =
+            self.nodes.get_mut(&id).filter(|node| node.session == session && node.connected)
         else {
             return;
         };
@@ -236,9 +234,10 @@ impl Grid {
         // A job's grant that was not answered may have begun; its part waits like any other. A
         // service is simply placed elsewhere.
         for lease in never_granted {
-            let runs = self.apps.values().any(|app| {
-                app.parts.iter().any(|part| part.phase == PartPhase::Running(lease))
-            });
+            let runs = self
+                .apps
+                .values()
+                .any(|app| app.parts.iter().any(|part| part.phase == PartPhase::Running(lease)));
             if !runs {
                 let reason = "the node was lost before it answered".to_owned();
                 self.end(now_ms, lease, Ending::NodeFailed { reason });

@@ -68,9 +68,8 @@ impl Grid {
             }
         }
         let bytes: u64 = spec.artifacts.values().map(|artifact| artifact.bytes).sum();
-        let name = |id: &NodeId| {
-            self.nodes.get(id).map(|node| node.info.name.clone()).unwrap_or_default()
-        };
+        let name =
+            |id: &NodeId| self.nodes.get(id).map(|node| node.info.name.clone()).unwrap_or_default();
         Quote {
             placeable: placements.iter().all(|placement| placement.node.is_some()),
             placements,

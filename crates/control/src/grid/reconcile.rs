@@ -3,8 +3,7 @@
 use std::sync::Arc;
 
 use kinesis_protocol::{
-    AppId, Counters, Epoch, LeaseId, LeaseSpec, NodeId, Replica,
-    lease::LeaseKey, message::ToAgent,
+    AppId, Counters, Epoch, LeaseId, LeaseSpec, NodeId, Replica, lease::LeaseKey, message::ToAgent,
 };
 
 use super::{App, Effect, Grid, Lease, Node, PartPhase, Phase, node::REFUSED_REPORTS_MAX};
@@ -124,9 +123,7 @@ impl Grid {
             if let Some(ready) = ready {
                 let ready = ready.spec.lease;
                 self.promote(now_ms, ready);
-            } else if moves
-                && !standbys.iter().any(|lease| lease.version == version)
-            {
+            } else if moves && !standbys.iter().any(|lease| lease.version == version) {
                 self.place(now_ms, id, replica, Purpose::Succeed);
             }
             return;
@@ -191,9 +188,8 @@ impl Grid {
         let (mut kept, mut extra) = (0, Vec::new());
         for lease in standbys {
             let leaving = self.nodes.get(&lease.node).is_some_and(|node| node.leaving);
-            let fits = lease.version == version
-                && !leaving
-                && !taken.contains(&lease.info.supplier);
+            let fits =
+                lease.version == version && !leaving && !taken.contains(&lease.info.supplier);
             if fits && kept < stands {
                 kept += 1;
                 taken.push(lease.info.supplier);
@@ -369,9 +365,11 @@ impl Grid {
         };
         self.by_app.entry(id).or_default().insert(lease_id);
         self.leases.insert(lease_id, lease);
-        if let Some(part) = self.apps.get_mut(&id).and_then(|app| {
-            app.parts.get_mut(usize::try_from(replica.0).unwrap_or(usize::MAX))
-        }) {
+        if let Some(part) = self
+            .apps
+            .get_mut(&id)
+            .and_then(|app| app.parts.get_mut(usize::try_from(replica.0).unwrap_or(usize::MAX)))
+        {
             part.phase = PartPhase::Running(lease_id);
         }
         self.effects.push(Effect::Place(lease_id));

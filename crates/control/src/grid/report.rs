@@ -37,7 +37,7 @@ impl Grid {
             return false;
         }
         lease.in_flight = report.in_flight;
-        if let Err(reason) = measure(now_ms, lease, report, observe) {
+        if let Err(reason) = measure(now_ms, lease, report, self.config.drain_ms, observe) {
             self.refuse(node, report, reason);
         }
         self.advance(now_ms, report)
@@ -136,7 +136,13 @@ impl Grid {
     }
 
     /// The node refused a lease: it is asked again in a while, others at once.
-    pub fn refused(&mut self, now_ms: u64, node: NodeId, id: kinesis_protocol::LeaseId, reason: &str) {
+    pub fn refused(
+        &mut self,
+        now_ms: u64,
+        node: NodeId,
+        id: kinesis_protocol::LeaseId,
+        reason: &str,
+    ) {
         let Some(lease) = self.leases.get(&id) else { return };
         if lease.node != node || lease.phase != Phase::Asked {
             return;
@@ -197,9 +203,12 @@ fn measure(
     now_ms: u64,
     lease: &mut Lease,
     report: &LeaseReport,
+    drain_ms: u64,
     observe: Observe<'_>,
 ) -> Result<(), String> {
-    let until = lease.fenced_at_ms.unwrap_or(now_ms);
+    // What was in flight when another took over may still be finished.
+    let fenced = lease.fenced_at_ms.map(|at| at.saturating_add(drain_ms));
+    let until = fenced.map_or(now_ms, |fenced| fenced.min(now_ms));
     let mut bounds = Bounds {
         granted: &lease.spec.granted,
         held_ms: until.saturating_sub(lease.placed_at_ms),

@@ -235,7 +235,7 @@ pub struct Lease {
     pub placed_at_ms: u64,
     /// When it was told to take over, last.
     pub activated_at_ms: u64,
-    /// When a newer epoch took over; it is not paid for anything later.
+    /// When a newer epoch took over; it is paid for nothing later but what it had to finish.
     pub fenced_at_ms: Option<u64>,
     /// When the ingress saw it fail; cleared by its next report.
     pub suspected_at_ms: Option<u64>,

@@ -164,16 +164,22 @@ fn spec(n: u8, manifest: &str) -> AppSpec {
 
 fn service(n: u8, name: &str, scale: &str) -> AppSpec {
     let small = "[resources]\ncpu_millis = 500\nmem_mib = 64\n";
-    spec(n, &format!(
-        "name = \"{name}\"\nkind = \"service\"\ncomponent = \"a.wasm\"\n{small}[scale]\n{scale}\n"
-    ))
+    spec(
+        n,
+        &format!(
+            "name = \"{name}\"\nkind = \"service\"\ncomponent = \"a.wasm\"\n{small}[scale]\n{scale}\n"
+        ),
+    )
 }
 
 fn job(n: u8, name: &str) -> AppSpec {
     let small = "[resources]\ncpu_millis = 500\nmem_mib = 64\n";
-    spec(n, &format!(
-        "name = \"{name}\"\nkind = \"job\"\ncomponent = \"a.wasm\"\n{small}[job]\nparts = 4\nretries = 10\n"
-    ))
+    spec(
+        n,
+        &format!(
+            "name = \"{name}\"\nkind = \"job\"\ncomponent = \"a.wasm\"\n{small}[job]\nparts = 4\nretries = 10\n"
+        ),
+    )
 }
 
 fn machine(n: u8) -> Machine {
@@ -185,7 +191,12 @@ fn machine(n: u8) -> Machine {
             supplier: Address::repeat_byte(n.max(2)),
             tier: if n % 3 == 0 { Tier::Datacenter } else { Tier::Crowd },
             region: String::new(),
-            offered: Resources { cpu_millis: 4_000, mem_mib: 4_096, disk_mib: 4_096, ..Resources::default() },
+            offered: Resources {
+                cpu_millis: 4_000,
+                mem_mib: 4_096,
+                disk_mib: 4_096,
+                ..Resources::default()
+            },
             prices: Prices { wall_ms: AttoUsd(1_000_000 * u64::from(n)), ..Prices::default() },
             attributes: BTreeMap::new(),
         },
@@ -736,8 +747,14 @@ impl Sim {
             for replica in (0..replicas).map(Replica) {
                 let active: Vec<_> = self.held(app.id, replica, LeaseState::Active).collect();
                 let warm: Vec<_> = self.held(app.id, replica, LeaseState::Warm).collect();
-                assert_eq!(active.len(), 1, "seed {seed}: {} {replica}", app.manifest.name);
-                assert_eq!(warm.len(), 1, "seed {seed}: standbys of {} {replica}", app.manifest.name);
+                let name = &app.manifest.name;
+                let found = (active.len(), warm.len());
+                assert_eq!(
+                    found,
+                    (1, 1),
+                    "seed {seed}: {name} {replica}\n{}",
+                    self.describe(app.id)
+                );
                 assert!(warm[0].1 > active[0].1, "seed {seed}: a standby's epoch is higher");
                 assert_ne!(warm[0].0, active[0].0, "seed {seed}: one supplier for both");
                 let routes = self.grid.routes(app.id).unwrap();
@@ -777,6 +794,33 @@ impl Sim {
         for row in self.store.leases.values() {
             assert!(epochs.insert(row.lease.spec.key), "seed {seed}: an epoch was given twice");
         }
+    }
+
+    /// Everything known of an app's leases, for a failed assertion.
+    fn describe(&self, app: AppId) -> String {
+        let mut text = format!("now {}\n", self.now);
+        for lease in self.grid.leases_of(app) {
+            text += &format!(
+                "grid {} {} on {} standby {} {:?} since {} fenced {:?}\n",
+                lease.spec.lease,
+                lease.spec.key.epoch,
+                lease.info.name,
+                lease.standby,
+                lease.phase,
+                lease.since_ms,
+                lease.fenced_at_ms,
+            );
+        }
+        for machine in &self.nodes {
+            text += &format!("{} session {:?}\n", machine.info.name, machine.session);
+            for (id, held) in machine.leases.iter().filter(|(_, held)| held.spec.key.app == app) {
+                text += &format!(
+                    "  holds {id} {} {:?} activate {}\n",
+                    held.spec.key, held.state, held.activate
+                );
+            }
+        }
+        text + &format!("{:?}", self.grid.apps().get(&app).map(|app| (&app.reason, app.scale)))
     }
 
     /// Supplier and epoch of what machines hold for a replica in one state.
