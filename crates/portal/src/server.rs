@@ -14,9 +14,9 @@ use axum::{
     routing::get,
 };
 use futures_util::{StreamExt, stream};
+use hyper::server::conn::http1;
 use hyper_util::{
-    rt::{TokioExecutor, TokioIo, TokioTimer},
-    server::conn::auto,
+    rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
 };
 use kinesis_control::Control;
@@ -80,9 +80,9 @@ impl Portal {
             connections: TaskTracker::new(),
         };
         let limits = config.limits.clone();
-        let mut http = auto::Builder::new(TokioExecutor::new());
-        http.http1().timer(TokioTimer::new()).header_read_timeout(limits.head_timeout);
-        http.http2().timer(TokioTimer::new()).keep_alive_interval(Duration::from_secs(20));
+        // HTTP/1.1 alone: telling it from HTTP/2 would wait for the first bytes without a limit.
+        let mut http = http1::Builder::new();
+        http.timer(TokioTimer::new()).header_read_timeout(limits.head_timeout);
         let server = Server {
             router: Self::router(config, control, store, artifacts),
             http,
@@ -162,7 +162,7 @@ impl fmt::Debug for Portal {
 
 struct Server {
     router: Router,
-    http: auto::Builder<TokioExecutor>,
+    http: http1::Builder,
     permits: Arc<Semaphore>,
     stop: CancellationToken,
     kill: CancellationToken,
@@ -204,7 +204,7 @@ impl Server {
 }
 
 async fn serve(
-    http: auto::Builder<TokioExecutor>,
+    http: http1::Builder,
     router: Router,
     stream: TcpStream,
     stop: CancellationToken,
