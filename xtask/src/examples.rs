@@ -52,7 +52,7 @@ fn stage(name: &str) -> Result<PathBuf> {
         let path = entry?.path();
         let name = path.file_name().unwrap_or_default().to_owned();
         let extension = path.extension().and_then(|e| e.to_str()).unwrap_or_default();
-        if name == "kinesis.toml" || matches!(extension, "csv" | "txt" | "json") {
+        if name == "kinesis.toml" || extension == "csv" {
             copy(&path, &to.join(name))?;
         }
     }

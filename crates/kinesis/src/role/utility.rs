@@ -103,7 +103,8 @@ struct Running {
 impl Running {
     async fn start(dir: &Path, settings: &UtilitySettings, rpc: &str) -> Result<Self> {
         let [at_ingress, at_portal, at_relay, at_wire, at_lifeline] = addresses(settings, dir);
-        let control_config = control_config(settings, at_lifeline)?;
+        let mut control_config = control_config(settings, at_lifeline)?;
+        control_config.log_dir = Some(dir.join("logs"));
         let (settlement, contracts) = money::settle(dir, settings, rpc).await?;
         let utility = settlement.address();
         let settle = ChainSettle::new(settlement, settings.series.unwrap_or(1));
