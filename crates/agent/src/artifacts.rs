@@ -68,6 +68,11 @@ impl Artifacts {
         Ok(Self { dir, bytes_max, entries: Mutex::default() })
     }
 
+    /// How much the cache keeps.
+    pub(crate) const fn bytes_max(&self) -> u64 {
+        self.bytes_max
+    }
+
     /// The artifact, from the cache or from the utility. Waits for a link where there is none.
     ///
     /// # Errors

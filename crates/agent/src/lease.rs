@@ -152,6 +152,11 @@ impl Lease {
         let mut inner = self.inner.lock();
         inner.activated = true;
         if self.state() != LeaseState::Warm {
+            // One that is still starting need not be frozen first; where this fails, so does
+            // the thaw that follows once it is ready.
+            if let Some(guest) = self.guest.get().filter(|_| self.state() == LeaseState::Starting) {
+                let _ = guest.thaw();
+            }
             return Ok(false);
         }
         if let Some(guest) = self.guest.get() {

@@ -240,6 +240,7 @@ impl Node {
                 prices: self.info.prices,
                 paused,
                 held: &Self::holdings(&leases),
+                artifact_bytes_max: self.artifacts.bytes_max(),
                 newest: leases.newest.get(&replica).copied(),
             },
             &spec,

@@ -35,6 +35,8 @@ pub struct Situation<'a> {
     pub paused: Option<String>,
     /// Every lease held.
     pub held: &'a [Holding],
+    /// The most bytes of artifacts one lease may bring.
+    pub artifact_bytes_max: u64,
     /// The newest epoch ever granted here for the replica that is asked for, and to whom.
     pub newest: Option<(Epoch, LeaseId)>,
 }
@@ -90,7 +92,7 @@ fn refusal(situation: &Situation<'_>, spec: &LeaseSpec) -> Option<String> {
     if spec.prices != situation.prices {
         return Some("the prices are not what this node asks now".into());
     }
-    if let Some(reason) = nonsense(spec) {
+    if let Some(reason) = nonsense(situation, spec) {
         return Some(reason);
     }
     if situation.held.len() >= LEASES_MAX {
@@ -100,7 +102,7 @@ fn refusal(situation: &Situation<'_>, spec: &LeaseSpec) -> Option<String> {
 }
 
 /// What no honest utility asks for.
-fn nonsense(spec: &LeaseSpec) -> Option<String> {
+fn nonsense(situation: &Situation<'_>, spec: &LeaseSpec) -> Option<String> {
     if spec.granted.cpu_millis == 0 || spec.granted.mem_mib == 0 {
         return Some("a lease needs some CPU and some memory".into());
     }
@@ -120,9 +122,9 @@ fn nonsense(spec: &LeaseSpec) -> Option<String> {
     let artifacts = program.files.iter().fold(program.component_bytes, |sum, file: &GuestFile| {
         sum.saturating_add(file.bytes)
     });
-    let disk = u64::from(spec.granted.disk_mib) << 20;
-    // Artifacts are cached apart from the lease's scratch disk; only the absurd is refused.
-    (artifacts > disk.saturating_add(64 << 30)).then(|| "the artifacts are larger than 64 GiB".into())
+    let most = situation.artifact_bytes_max;
+    (artifacts > most)
+        .then(|| format!("its artifacts hold {artifacts} bytes, this node keeps at most {most}"))
 }
 
 /// Whether `path` is relative and stays below where it starts.
@@ -181,6 +183,7 @@ mod tests {
             prices: Prices::default(),
             paused: None,
             held,
+            artifact_bytes_max: 100,
             newest: None,
         }
     }
@@ -222,6 +225,11 @@ mod tests {
         let mut endless = spec(3, 400);
         endless.term_ms = u64::MAX;
         refused(&decide(&situation, &endless), "term");
+        let mut vast = spec(3, 400);
+        if let Workload::Service(service) = &mut vast.workload {
+            service.program.component_bytes = 101;
+        }
+        refused(&decide(&situation, &vast), "artifacts");
         situation.paused = Some("paused by its owner".into());
         refused(&decide(&situation, &spec(3, 400)), "paused");
     }

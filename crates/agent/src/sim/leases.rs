@@ -150,6 +150,7 @@ impl SimLeases {
             prices: self.prices,
             paused: refuses,
             held: &held,
+            artifact_bytes_max: u64::MAX,
             newest,
         };
         let decision = policy::decide(&situation, spec);
