@@ -85,6 +85,18 @@ impl Shim {
         let _ = self.0.lock().kill();
     }
 
+    /// Waits a moment for it to end by itself, so that it can say how its worker did; then kills it.
+    pub(super) fn end(&self) -> Option<std::process::ExitStatus> {
+        for _ in 0..50 {
+            if let Ok(Some(status)) = self.0.lock().try_wait() {
+                return Some(status);
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        self.kill();
+        self.reap()
+    }
+
     /// Waits for a process that is known to be dying.
     pub(super) fn reap(&self) -> Option<std::process::ExitStatus> {
         self.0.lock().wait().ok()
@@ -107,6 +119,8 @@ pub(super) struct Nursery {
     pub(super) spawner: Spawner,
     pub(super) runner: RunnerCommand,
     pub(super) cgroups: Option<Cgroups>,
+    /// What the names of our control groups begin with.
+    pub(super) group_prefix: String,
     pub(super) plan: Plan,
     pub(super) next: AtomicU64,
 }
@@ -143,7 +157,7 @@ impl Nursery {
         let group = match &self.cgroups {
             Some(cgroups) => {
                 let number = self.next.fetch_add(1, Ordering::Relaxed);
-                let name = format!("{}-{number}", std::process::id());
+                let name = format!("{}{}-{number}", self.group_prefix, std::process::id());
                 let step = |e: io::Error| RuntimeError::Start(format!("control group: {e}"));
                 let group = cgroups.create(&name).map_err(step)?;
                 group

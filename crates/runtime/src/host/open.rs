@@ -45,8 +45,9 @@ pub(super) async fn open(mut config: RuntimeConfig) -> Result<Inner, RuntimeErro
 
     leases::kill_recorded(&config.dir);
     let hash = blake3::hash(config.dir.as_os_str().as_encoded_bytes()).to_hex();
-    let cgroups = Cgroups::detect(&format!("kinesis-{}", &hash[..12]));
-    cgroups.sweep();
+    let group_prefix = format!("{}-", &hash[..12]);
+    let cgroups = Cgroups::detect("kinesis");
+    cgroups.sweep(&group_prefix);
     let leftovers = leases::leftovers(&config.dir, config.mj_per_cpu_ms);
     let cache = Cache::open(config.dir.join("code"), config.cache_bytes_max)?;
 
@@ -57,6 +58,7 @@ pub(super) async fn open(mut config: RuntimeConfig) -> Result<Inner, RuntimeErro
         spawner,
         runner: config.runner.clone(),
         cgroups: Some(cgroups),
+        group_prefix,
         plan: plans()[0],
         next: AtomicU64::new(0),
     };

@@ -249,8 +249,7 @@ async fn listen(core: Arc<Core>, entry: Entry) {
 
 /// Waits for the process, and finds out why it ended.
 fn settle(core: &Core, outcome: Option<Outcome>) -> Exit {
-    core.child.shim.kill();
-    let status = core.child.shim.reap();
+    let status = core.child.shim.end();
     match outcome {
         Some(Outcome::Completed { fuel }) => {
             match outputs::collect(&core.out, core.output_bytes_max) {

@@ -192,25 +192,22 @@ impl Cgroups {
         }
     }
 
-    /// Kills whatever an earlier process left in our directory, and removes its groups.
-    pub(crate) fn sweep(&self) {
+    /// Kills whatever an earlier process left in groups that begin with `prefix`, and removes
+    /// them; also removes empty groups of other processes that are gone. A group's name ends in
+    /// `-PROCESS-NUMBER`, with the process that made it.
+    pub(crate) fn sweep(&self, prefix: &str) {
         for dir in self.dirs() {
             let Ok(entries) = fs::read_dir(dir) else { continue };
             for entry in entries.flatten().filter(|e| e.path().is_dir()) {
                 let path = entry.path();
-                let _ = fs::write(path.join("cgroup.freeze"), "0");
-                for pid in fs::read_to_string(path.join("cgroup.procs"))
-                    .unwrap_or_default()
-                    .lines()
-                    .filter_map(|line| line.trim().parse::<i32>().ok())
-                    .filter(|pid| *pid > 1)
-                {
-                    let _ = nix::sys::signal::kill(
-                        nix::unistd::Pid::from_raw(pid),
-                        nix::sys::signal::Signal::SIGKILL,
-                    );
+                let name = entry.file_name().to_string_lossy().into_owned();
+                let maker = name.rsplit('-').nth(1).unwrap_or_default();
+                if name.starts_with(prefix) {
+                    kill_all(&path);
+                    remove_dir_soon(&path);
+                } else if !Path::new("/proc").join(maker).exists() {
+                    let _ = fs::remove_dir(&path);
                 }
-                remove_dir_soon(&path);
             }
         }
     }
@@ -274,9 +271,11 @@ impl Group {
             match place.version {
                 Version::V1 => {
                     let bytes = limits.memory_bytes.to_string();
+                    // The sum with swap, where it is accounted for, may at no moment be lower.
+                    let with_swap = place.dir.join("memory.memsw.limit_in_bytes");
+                    let _ = fs::write(&with_swap, "-1");
                     fs::write(place.dir.join("memory.limit_in_bytes"), &bytes)?;
-                    // Only where swap is accounted for.
-                    let _ = fs::write(place.dir.join("memory.memsw.limit_in_bytes"), &bytes);
+                    let _ = fs::write(&with_swap, &bytes);
                 }
                 Version::V2 => {
                     fs::write(place.dir.join("memory.max"), limits.memory_bytes.to_string())?;
@@ -331,6 +330,21 @@ impl Drop for Group {
         for dir in self.at.dirs() {
             remove_dir_soon(dir);
         }
+    }
+}
+
+fn kill_all(group: &Path) {
+    let _ = fs::write(group.join("cgroup.freeze"), "0");
+    for pid in fs::read_to_string(group.join("cgroup.procs"))
+        .unwrap_or_default()
+        .lines()
+        .filter_map(|line| line.trim().parse::<i32>().ok())
+        .filter(|pid| *pid > 1)
+    {
+        let _ = nix::sys::signal::kill(
+            nix::unistd::Pid::from_raw(pid),
+            nix::sys::signal::Signal::SIGKILL,
+        );
     }
 }
 

@@ -190,6 +190,9 @@ pub(super) fn install() -> Result<usize, String> {
     );
     let name = u64::try_from(libc::PR_SET_NAME).expect("an option");
     rules.insert(libc::SYS_prctl, vec![equals(0, name)?, equals(0, PR_SET_VMA)?]);
+    // A pair of connected sockets, with which the asynchronous runtime wakes itself.
+    let unix = u64::try_from(libc::AF_UNIX).expect("an address family");
+    rules.insert(libc::SYS_socketpair, vec![equals(0, unix)?]);
     let allowed = rules.len();
 
     // The C library falls back to `clone`, whose flags a filter can read, only on ENOSYS.

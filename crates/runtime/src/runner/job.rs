@@ -61,7 +61,7 @@ pub(super) async fn run(lease: Lease, spec: &JobWorkload) -> Result<Outcome, Str
     };
     Ok(match ended {
         Ok(Ok(())) => Outcome::Completed { fuel },
-        Ok(Err(())) => Outcome::failed("the job ended with a failure of its own"),
+        Ok(Err(())) => Outcome::failed("the job exited with code 1"),
         Err(error) => match error.downcast_ref::<I32Exit>() {
             Some(I32Exit(0)) => Outcome::Completed { fuel },
             Some(I32Exit(code)) => Outcome::failed(format!("the job exited with code {code}")),

@@ -273,9 +273,10 @@ impl Service {
                         response.status(),
                         StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED
                     );
+                let length = if bodiless { Some(0) } else { content_length(&response) };
                 let log = self.log.clone();
                 let meter = Arc::clone(&self.meter);
-                response.map(|body| Reply::guest(body, rest, running, meter, log, bodiless))
+                response.map(|body| Reply::guest(body, rest, running, meter, log, length))
             }
             Ok(Err(code)) => {
                 let code = format!("{code:?}");
@@ -310,6 +311,10 @@ impl Service {
         }
         response
     }
+}
+
+fn content_length<B>(response: &Response<B>) -> Option<u64> {
+    response.headers().get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
 /// Why there is no answer.

@@ -135,7 +135,7 @@ async fn giant_heads_and_nonsense_are_refused() {
         &b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"[..],
         b"GET\r\n\r\n",
         b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\ncontent-length: 6\r\n\r\n12345",
-        b"POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n",
+        b"POST /count HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n",
         b"CONNECT internal:80 HTTP/1.1\r\nhost: internal:80\r\n\r\n",
     ] {
         let mut stream = sandbox.connect().await.unwrap();

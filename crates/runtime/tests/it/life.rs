@@ -5,7 +5,7 @@ use std::{fs, os::unix::fs::MetadataExt, time::Duration};
 use kinesis_protocol::{LeaseId, lease::Instance};
 use kinesis_runtime::{Exit, IsolationPolicy, Runtime, RuntimeConfig, RuntimeError, StartSpec};
 
-use crate::support::{Client, Grid, ask, children, get, job, runner, service, until, within};
+use crate::support::{Client, Grid, ask, children, job, runner, service, until, within};
 
 fn gone(pid: u32) -> bool {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
@@ -234,6 +234,6 @@ async fn the_agents_death_ends_everything() {
     let leftovers = runtime.leftovers();
     assert_eq!(leftovers.len(), 2);
     let most = leftovers.iter().map(|(_, counters)| counters.wall_ms).max().unwrap();
-    assert!((300..25_000).contains(&most), "{leftovers:?}");
-    let _ = get("/");
+    // At least until the last tick before the kill, which a busy machine may have delayed.
+    assert!((50..25_000).contains(&most), "{leftovers:?}");
 }

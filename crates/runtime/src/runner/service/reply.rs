@@ -45,18 +45,20 @@ pub(super) struct Reply {
     running: Option<Running>,
     meter: Arc<Meter>,
     log: Option<Log>,
-    bodiless: bool,
+    /// Bytes of the body that are still to come, where the head said how many.
+    left: Option<u64>,
     answered: bool,
 }
 
 impl Reply {
+    /// The answer of a guest, with the length of its body where that is known.
     pub(super) fn guest(
         body: HyperOutgoingBody,
         rest: Option<Rest>,
         running: Running,
         meter: Arc<Meter>,
         log: Log,
-        bodiless: bool,
+        length: Option<u64>,
     ) -> Self {
         Self {
             body,
@@ -64,7 +66,7 @@ impl Reply {
             running: Some(running),
             meter,
             log: Some(log),
-            bodiless,
+            left: length,
             answered: false,
         }
     }
@@ -77,7 +79,7 @@ impl Reply {
             running: Some(running),
             meter,
             log: None,
-            bodiless: false,
+            left: None,
             answered: false,
         }
     }
@@ -132,6 +134,8 @@ impl Body for Reply {
             Some(Ok(frame)) => {
                 if let Some(data) = frame.data_ref() {
                     self.meter.sent(data.len());
+                    let sent = u64::try_from(data.len()).unwrap_or(u64::MAX);
+                    self.left = self.left.map(|left| left.saturating_sub(sent));
                 }
                 if self.body.is_end_stream() {
                     self.finish();
@@ -154,8 +158,8 @@ impl Body for Reply {
 
 impl Drop for Reply {
     fn drop(&mut self) {
-        // Without a body to send, nobody asks for a frame.
-        if self.bodiless || self.body.is_end_stream() {
+        // When all bytes that the head promised are out, nobody asks for another frame.
+        if self.left == Some(0) || self.body.is_end_stream() {
             self.finish();
         }
     }
