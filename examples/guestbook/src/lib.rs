@@ -2,7 +2,7 @@
 //!
 //! The instance is kept (`instance = "kept"`), so the entries live as long as the replica does; a
 //! takeover by the standby starts an empty book. What must outlive a machine belongs into a
-//! database named in the manifest's `network`.
+//! store reached over HTTP, whose host the manifest names in `network`.
 //!
 //! | request | answer |
 //! | --- | --- |
