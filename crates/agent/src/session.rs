@@ -33,10 +33,11 @@ use crate::{
 
 /// How long a utility may take to answer a hello.
 const WELCOME_TIMEOUT: Duration = Duration::from_secs(10);
-/// After how long without a frame the link is given up. Far above
+/// After how long without a frame the link is given up. Above
 /// [`SILENCE_MS`](kinesis_protocol::message::SILENCE_MS): the utility decides quickly that we are
-/// lost, we lose nothing by waiting for it.
-const GIVE_UP: Duration = Duration::from_secs(5);
+/// lost, we lose nothing by waiting for it. Well below the time a utility that was restarted waits
+/// for its agents before it places their leases elsewhere.
+const GIVE_UP: Duration = Duration::from_secs(2);
 /// How long a node that was rejected waits before it asks again.
 const REJECTED_PAUSE: Duration = Duration::from_secs(5);
 /// How much of a frame reports may fill.
