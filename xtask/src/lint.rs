@@ -2,10 +2,14 @@
 
 use anyhow::Result;
 
-use crate::shell::{cargo, root, step};
+use crate::{
+    install,
+    shell::{cargo, root, step},
+};
 
 /// Format, clippy and licences; any finding fails.
 pub(crate) fn run() -> Result<()> {
+    install::wasm_targets()?;
     step("format", cargo().args(["fmt", "--all", "--check"]))?;
     step(
         "format of the examples",
@@ -14,6 +18,12 @@ pub(crate) fn run() -> Result<()> {
     step(
         "clippy",
         cargo().args(["clippy", "--locked", "--workspace", "--all-targets", "--", "-Dwarnings"]),
+    )?;
+    step(
+        "clippy of the examples",
+        cargo()
+            .args(["clippy", "--locked", "--release", "--", "-Dwarnings"])
+            .current_dir(root().join("examples")),
     )?;
     if !cargo().args(["deny", "--version"]).output()?.status.success() {
         step("cargo install cargo-deny", cargo().args(["install", "--locked", "cargo-deny"]))?;

@@ -93,7 +93,12 @@ fn run(step: &str, value: &str, begun: Instant) -> io::Result<()> {
         }
         "nan" => {
             let zero = black_box(0.0_f64);
-            let nans = [zero / zero, (-1.0 - zero).sqrt(), f64::INFINITY * zero, f64::NAN - zero];
+            let nans = [
+                zero / black_box(0.0),
+                (-1.0 - zero).sqrt(),
+                f64::INFINITY * zero,
+                f64::NAN - zero,
+            ];
             println!("{:x?}", nans.map(f64::to_bits));
         }
         "connect" => {
