@@ -100,7 +100,7 @@ fn happenings(happened: &[Happening]) -> Markup {
             @for Happening { at_ms, event } in happened {
                 @let (kind, what) = told(event);
                 li data-event=(kind) {
-                    time { (clock(*at_ms)) }
+                    time title="UTC" { (clock(*at_ms)) }
                     span.dot data-tone=(tone(kind)) {}
                     span { (what) }
                 }

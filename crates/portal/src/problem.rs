@@ -114,10 +114,7 @@ impl Problem {
         let mut response = Response::new(Body::from(body));
         *response.status_mut() = self.status;
         let headers: &mut HeaderMap = response.headers_mut();
-        headers.insert(
-            header::CONTENT_TYPE,
-            HeaderValue::from_static("application/problem+json"),
-        );
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         if self.status == StatusCode::UNAUTHORIZED {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
@@ -155,8 +152,10 @@ impl From<ControlError> for Problem {
             ControlError::Unauthorised => Self::unauthorised(said),
             ControlError::NotFound { .. } => Self::not_found(said),
             ControlError::Manifest(manifest) => {
-                let mut problem =
-                    Self::new(StatusCode::UNPROCESSABLE_ENTITY, format!("kinesis.toml: {manifest}"));
+                let mut problem = Self::new(
+                    StatusCode::UNPROCESSABLE_ENTITY,
+                    format!("kinesis.toml: {manifest}"),
+                );
                 problem.line = Some(manifest.line);
                 problem.key = Some(manifest.key).filter(|key| !key.is_empty());
                 problem

@@ -191,10 +191,7 @@ impl Store {
     /// Where there is none.
     pub async fn account(&self, account: AccountId) -> Result<Account, StoreError> {
         self.db
-            .one(
-                concat!(account_columns!(), " WHERE a.id = $1"),
-                args![id_text(account)],
-            )
+            .one(concat!(account_columns!(), " WHERE a.id = $1"), args![id_text(account)])
             .await?
             .map(|row| read(&row))
             .transpose()?
@@ -246,7 +243,6 @@ impl Store {
         Ok(account)
     }
 }
-
 
 fn read(row: &Row) -> Result<Account, StoreError> {
     Ok(Account {

@@ -241,8 +241,7 @@ impl Artifacts {
     pub async fn get(
         &self,
         hash: ContentHash,
-    ) -> Result<Option<(u64, BoxStream<'static, Result<Bytes, io::Error>>)>, ArtifactsError>
-    {
+    ) -> Result<Option<(u64, BoxStream<'static, Result<Bytes, io::Error>>)>, ArtifactsError> {
         let found = match self.store.get(&self.path(hash)).await {
             Ok(found) => found,
             Err(object_store::Error::NotFound { .. }) => return Ok(None),

@@ -287,10 +287,7 @@ async fn earn(
 }
 
 /// Adds what was posted to what apps cost. Returns the new sums.
-async fn spend(
-    tx: &mut Tx,
-    posted: &[LeasePosted],
-) -> Result<Vec<(AppId, NanoUsd)>, StoreError> {
+async fn spend(tx: &mut Tx, posted: &[LeasePosted]) -> Result<Vec<(AppId, NanoUsd)>, StoreError> {
     let apps: BTreeSet<AppId> = posted.iter().map(|lease| lease.app).collect();
     let mut spent = Vec::with_capacity(apps.len());
     for app in apps {
@@ -322,7 +319,8 @@ impl Store {
     ) -> Result<TickPosted, StoreError> {
         let (series, tick) = (posting.series, posting.tick);
         let mut tx = self.db.begin().await?;
-        let row = tx.one("SELECT reserved, posted FROM ticks WHERE series = $1", args![series]).await?;
+        let row =
+            tx.one("SELECT reserved, posted FROM ticks WHERE series = $1", args![series]).await?;
         let (reserved, posted) = match row {
             Some(row) => (row.uint(0)?, row.uint(1)?),
             None => (0, 0),
@@ -366,11 +364,7 @@ impl Store {
         let balances = entry.post(&mut tx, &format!("tick:{series}:{tick}"), "tick", at_ms).await?;
         let suppliers = earn(&mut tx, series, &done).await?;
         let apps = spend(&mut tx, &done).await?;
-        tx.run(
-            "UPDATE ticks SET posted = $2 WHERE series = $1",
-            args![series, tick],
-        )
-        .await?;
+        tx.run("UPDATE ticks SET posted = $2 WHERE series = $1", args![series, tick]).await?;
         tx.commit().await?;
         let accounts = balances
             .into_iter()

@@ -297,9 +297,9 @@ impl Db {
         args: Vec<Value>,
     ) -> Result<Vec<Row>, StoreError> {
         match &self.0 {
-            Backend::Sqlite { readers: Some(readers), .. } => sqlite_rows(
-                bound!(sql, args).fetch_all(readers).await,
-            ),
+            Backend::Sqlite { readers: Some(readers), .. } => {
+                sqlite_rows(bound!(sql, args).fetch_all(readers).await)
+            }
             Backend::Sqlite { writer, readers: None } => {
                 let mut writer = writer.lock().await;
                 writer.settle().await;
@@ -388,9 +388,7 @@ impl Tx {
         args: Vec<Value>,
     ) -> Result<Vec<Row>, StoreError> {
         match &mut self.0 {
-            Inner::Sqlite(writer) => {
-                sqlite_rows(bound!(sql, args).fetch_all(writer.conn()).await)
-            }
+            Inner::Sqlite(writer) => sqlite_rows(bound!(sql, args).fetch_all(writer.conn()).await),
             Inner::Postgres(tx) => postgres_rows(bound!(sql, args).fetch_all(&mut **tx).await),
         }
     }

@@ -6,7 +6,9 @@ use kinesis_protocol::{AppId, LeaseId};
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// The URL names no engine.
-    #[error("\"{0}\" is not a database URL: expected sqlite:///path/to/file or postgres://user@host/database")]
+    #[error(
+        "\"{0}\" is not a database URL: expected sqlite:///path/to/file or postgres://user@host/database"
+    )]
     Url(String),
     /// The engine failed, or cannot be reached.
     #[error("the database failed")]

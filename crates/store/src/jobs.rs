@@ -80,8 +80,10 @@ impl Store {
     /// # Errors
     /// Where the database fails.
     pub async fn open_parts(&self) -> Result<Vec<JobPart>, StoreError> {
-        let sql =
-            concat!(part_columns!(), " WHERE state IN ('queued', 'running') ORDER BY version, part");
+        let sql = concat!(
+            part_columns!(),
+            " WHERE state IN ('queued', 'running') ORDER BY version, part"
+        );
         self.db.all(sql, args![]).await?.iter().map(read).collect()
     }
 

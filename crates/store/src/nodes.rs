@@ -56,12 +56,7 @@ impl Store {
              VALUES ($1, $2, $3, $4, $4) ON CONFLICT (node) DO UPDATE SET \
              info = excluded.info, benchmark = COALESCE(excluded.benchmark, nodes.benchmark), \
              joined_at_ms = excluded.joined_at_ms",
-            args![
-                info.node.to_string(),
-                json(info),
-                benchmark.as_ref().map(json),
-                at_ms
-            ],
+            args![info.node.to_string(), json(info), benchmark.as_ref().map(json), at_ms],
         )
         .await?;
         tx.commit().await

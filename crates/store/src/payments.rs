@@ -234,7 +234,10 @@ impl Store {
     ///
     /// # Errors
     /// Where it was not begun, or an amount is negative.
-    #[expect(clippy::too_many_arguments, reason = "three name the withdrawal, three say what was done")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "three name the withdrawal, three say what was done"
+    )]
     pub async fn finish_withdrawal(
         &self,
         series: u64,

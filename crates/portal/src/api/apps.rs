@@ -169,10 +169,8 @@ pub(super) async fn logs(
     Query(query): Query<LogsQuery>,
 ) -> Result<Response, Problem> {
     let logs = outlet.control.logs(account, &name, query.replica, query.follow).await?;
-    let headers = [
-        (header::CONTENT_TYPE, "text/plain; charset=utf-8"),
-        (header::CACHE_CONTROL, "no-store"),
-    ];
+    let headers =
+        [(header::CONTENT_TYPE, "text/plain; charset=utf-8"), (header::CACHE_CONTROL, "no-store")];
     Ok((headers, Body::from_stream(logs)).into_response())
 }
 

@@ -96,7 +96,8 @@ pub(super) async fn put(
     let used = outlet.store.artifact_bytes(account).await?;
     let left = limits.account_bytes.saturating_sub(used).min(limits.artifact_bytes);
     if left == 0 {
-        let detail = format!("This account's artifacts take up {used} bytes, the most there may be.");
+        let detail =
+            format!("This account's artifacts take up {used} bytes, the most there may be.");
         return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail));
     }
     let content = steady(body, limits.upload_pause).boxed();

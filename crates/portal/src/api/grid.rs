@@ -51,11 +51,7 @@ pub(super) async fn grid(State(outlet): State<Outlet>) -> Result<Answer<Grid>, P
         // Whose it is stays between its owner and the utility.
         app.account = AccountId::from_bytes([0; 16]);
     }
-    Ok(Answer(Grid {
-        grid,
-        wire: outlet.config.wire.clone(),
-        rpc: outlet.config.rpc.clone(),
-    }))
+    Ok(Answer(Grid { grid, wire: outlet.config.wire.clone(), rpc: outlet.config.rpc.clone() }))
 }
 
 /// Whether the utility answers and reads its store.

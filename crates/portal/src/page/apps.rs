@@ -99,7 +99,7 @@ fn replicas(replicas: &[ReplicaView]) -> Markup {
                     span.place { (replica.node_name) }
                     span.muted {
                         @if role == replica.state { (role) } @else { (role) ", " (replica.state) }
-                        " · " (replica.replica) "@" (replica.epoch)
+                        " · replica " (replica.replica) ", epoch " (replica.epoch)
                     }
                 }
             }

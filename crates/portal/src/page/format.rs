@@ -66,13 +66,13 @@ fn ends(hex: &str) -> String {
     }
 }
 
-/// `13:05:09 UTC`; a time nobody can mean is a dash.
+/// `13:05:09`, in UTC; a time nobody can mean is a dash.
 pub(super) fn clock(at_ms: i64) -> String {
     jiff::Timestamp::from_millisecond(at_ms)
         .map_or_else(|_| "–".to_owned(), |at| at.strftime("%H:%M:%S").to_string())
 }
 
-/// `0.5 cores` and the like, from thousandths.
+/// Cores with one decimal, from thousandths.
 pub(super) fn cores(millis: u32) -> String {
     let (whole, tenths) = (millis / 1_000, millis % 1_000 / 100);
     format!("{whole}.{tenths}")

@@ -107,8 +107,7 @@ fn full() -> Picture {
         node(3, "<script>alert(1)</script>", Tier::Crowd, "paused"),
     ];
     let mut web = app(1, "guestbook", AppKind::Service, AppState::Running);
-    web.replicas =
-        vec![replica(1, Role::Active, "active"), replica(2, Role::Standby, "warm")];
+    web.replicas = vec![replica(1, Role::Active, "active"), replica(2, Role::Standby, "warm")];
     let mut dear = app(2, "dear", AppKind::Service, AppState::OverBudget);
     dear.budget_nanousd = Some(NanoUsd(5_000_000_000));
     dear.reason = Some("its budget of $5.00 is used up".to_owned());

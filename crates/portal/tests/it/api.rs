@@ -44,7 +44,10 @@ async fn only_the_operator_opens_and_fills_accounts() {
 
     let ada = utility.with_key(again["api_key"].as_str().unwrap());
     let account = ada.get("/v1/account").await.with(200);
-    assert_eq!((&account["name"], &account["balance_nanousd"]), (&json!("Ada"), &json!(5_250_000_000_i64)));
+    assert_eq!(
+        (&account["name"], &account["balance_nanousd"]),
+        (&json!("Ada"), &json!(5_250_000_000_i64))
+    );
     // The first key is void, and a customer is no operator.
     utility.with_key(opened["api_key"].as_str().unwrap()).get("/v1/account").await.with(401);
     ada.post("/v1/accounts", None, json!({"name": "Bob"})).await.with(401);
@@ -130,9 +133,8 @@ async fn an_app_lives_and_is_its_owners_alone() {
     bob.deploy("d1", &service("web")).await.with(409);
     let app = ada
         .until("web", |app| {
-            let is = |role, state: &str| {
-                app.replicas.iter().any(|r| r.role == role && r.state == state)
-            };
+            let is =
+                |role, state: &str| app.replicas.iter().any(|r| r.role == role && r.state == state);
             is(Role::Active, "active") && is(Role::Standby, "warm")
         })
         .await;
@@ -149,15 +151,25 @@ async fn an_app_lives_and_is_its_owners_alone() {
 
     let usage = ada.get("/v1/apps/web/usage").await.with(200);
     let line = &usage["lines"][0];
-    for key in ["replica", "epoch", "node", "supplier", "tier", "granted", "counters",
-        "billed_nanousd", "supplier_nanousd", "supplier_nanojoule"]
-    {
+    for key in [
+        "replica",
+        "epoch",
+        "node",
+        "supplier",
+        "tier",
+        "granted",
+        "counters",
+        "billed_nanousd",
+        "supplier_nanousd",
+        "supplier_nanojoule",
+    ] {
         assert!(!line[key].is_null(), "{key} in {line}");
     }
     assert_eq!(line["counters"]["energy_source"], "estimated");
     assert_eq!(ada.get("/v1/apps/web/outputs").await.with(200), json!([]));
 
-    for path in ["/v1/apps/web", "/v1/apps/web/usage", "/v1/apps/web/logs", "/v1/apps/web/outputs"] {
+    for path in ["/v1/apps/web", "/v1/apps/web/usage", "/v1/apps/web/logs", "/v1/apps/web/outputs"]
+    {
         assert_eq!(bob.get(path).await.with(404)["type"], "urn:kinesis:problem:not-found");
         utility.anyone().get(path).await.with(401);
     }

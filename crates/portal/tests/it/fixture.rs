@@ -134,12 +134,8 @@ impl Utility {
         config.rpc = Some("http://127.0.0.1:8545/rpc".to_owned());
         config.limits.artifact_bytes = 1 << 20;
         config.limits.watchers = 3;
-        let router = Portal::router(
-            config.clone(),
-            Arc::clone(&control),
-            store.clone(),
-            artifacts.clone(),
-        );
+        let router =
+            Portal::router(config.clone(), Arc::clone(&control), store.clone(), artifacts.clone());
         Self { router, config, control, store, artifacts, endpoint }
     }
 

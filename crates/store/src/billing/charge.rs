@@ -43,10 +43,8 @@ pub(super) fn charge(
     let supplier_nanojoule = NanoJoule(fits(attousd.div_euclid(nanousd_per_joule))?);
     let carry = fits(attousd.rem_euclid(nanousd_per_joule))?;
 
-    let earned = posted
-        .supplier_nanojoule
-        .checked_add(supplier_nanojoule)
-        .ok_or(StoreError::Overflow)?;
+    let earned =
+        posted.supplier_nanojoule.checked_add(supplier_nanojoule).ok_or(StoreError::Overflow)?;
     let fee_joule = earned.share(terms.fee_bp) - posted.fee_nanojoule;
     let difference = Amounts {
         supplier_nanousd,
