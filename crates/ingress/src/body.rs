@@ -173,7 +173,9 @@ where
         let this = &mut *self;
         let mut shared = this.shared.lock();
         let shared = &mut *shared;
-        if shared.whole && let Some(frame) = shared.passed.get(this.at) {
+        if shared.whole
+            && let Some(frame) = shared.passed.get(this.at)
+        {
             this.at += 1;
             return Poll::Ready(Some(Ok(copy(frame))));
         }
@@ -214,7 +216,11 @@ where
     fn size_hint(&self) -> SizeHint {
         let shared = self.shared.lock();
         let remembered: u64 = if shared.whole {
-            shared.passed[self.at..].iter().filter_map(Frame::data_ref).map(|d| d.len() as u64).sum()
+            shared.passed[self.at..]
+                .iter()
+                .filter_map(Frame::data_ref)
+                .map(|d| d.len() as u64)
+                .sum()
         } else {
             0
         };

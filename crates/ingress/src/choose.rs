@@ -14,9 +14,7 @@ pub(crate) fn replica<'a>(
         let replica: &Arc<ReplicaRoute> = &replicas[index];
         replica.is_usable() && !avoided.iter().any(|avoided| Arc::ptr_eq(avoided, replica))
     };
-    let load = |index: usize| {
-        replicas[index].client.traffic().in_flight.load(Ordering::Relaxed)
-    };
+    let load = |index: usize| replicas[index].client.traffic().in_flight.load(Ordering::Relaxed);
     let chosen = match replicas.len() {
         0 => None,
         1 => usable(0).then_some(0),

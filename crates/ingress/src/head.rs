@@ -1,6 +1,10 @@
 //! Heads of requests and responses: what is added, and what is for one hop only.
 
-use std::{borrow::Cow, net::IpAddr};
+use std::{
+    borrow::Cow,
+    net::IpAddr,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version, header};
 use kinesis_protocol::RequestId;
@@ -57,13 +61,26 @@ impl Client {
 pub(crate) fn request_id(headers: &HeaderMap) -> HeaderValue {
     let sensible = |value: &&HeaderValue| {
         (1..=REQUEST_ID_BYTES_MAX).contains(&value.len())
-            && value.as_bytes().iter().all(|byte| {
-                byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.')
-            })
+            && value
+                .as_bytes()
+                .iter()
+                .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'))
     };
     headers.get(X_REQUEST_ID).filter(sensible).cloned().unwrap_or_else(|| {
-        HeaderValue::try_from(RequestId::random().to_string()).expect("an id is visible")
+        HeaderValue::try_from(new_request_id().to_string()).expect("an id is visible")
     })
+}
+
+/// As [`RequestId::random`] makes them (UUID version 7), without asking the system twice for each
+/// request.
+fn new_request_id() -> RequestId {
+    let mut bytes: [u8; 16] = rand::random();
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since_ms = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
+    bytes[..6].copy_from_slice(&since_ms.to_be_bytes()[2..]);
+    bytes[6] = bytes[6] & 0x0f | 0x70;
+    bytes[8] = bytes[8] & 0x3f | 0x80;
+    RequestId::from_bytes(bytes)
 }
 
 /// The host a request is for, without its port, in lowercase, and as it was written.
@@ -92,7 +109,9 @@ pub(crate) fn host<B>(request: &Request<B>) -> Option<(Cow<'_, str>, HeaderValue
         }
     };
     let text = text.strip_suffix('.').unwrap_or(text);
-    let good = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'[' | b']' | b':');
+    let good = |byte: u8| {
+        byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'[' | b']' | b':')
+    };
     if text.is_empty() || text.len() > 253 || !text.bytes().all(good) {
         return None;
     }
@@ -108,12 +127,7 @@ pub(crate) fn host<B>(request: &Request<B>) -> Option<(Cow<'_, str>, HeaderValue
 pub(crate) fn is_idempotent<B>(request: &Request<B>) -> bool {
     matches!(
         *request.method(),
-        Method::GET
-            | Method::HEAD
-            | Method::OPTIONS
-            | Method::PUT
-            | Method::DELETE
-            | Method::TRACE
+        Method::GET | Method::HEAD | Method::OPTIONS | Method::PUT | Method::DELETE | Method::TRACE
     ) || request.headers().contains_key(IDEMPOTENCY_KEY)
 }
 
@@ -290,8 +304,14 @@ mod tests {
         );
         assert_eq!(request.uri(), "/path?q=1");
         for gone in [
-            "connection", "x-secret", "keep-alive", "transfer-encoding", "content-length",
-            "upgrade", "proxy-authorization", "expect",
+            "connection",
+            "x-secret",
+            "keep-alive",
+            "transfer-encoding",
+            "content-length",
+            "upgrade",
+            "proxy-authorization",
+            "expect",
         ] {
             assert!(!request.headers().contains_key(gone), "{gone}");
         }
@@ -316,6 +336,8 @@ mod tests {
         assert_eq!(headers["forwarded"], "for=203.0.113.7;host=\"a.example:8080\";proto=http");
         assert!(!headers.contains_key("x-forwarded-host"));
         assert!(headers["x-request-id"].to_str().unwrap().starts_with("req_"));
+        let digits = new_request_id().to_string();
+        assert_eq!((&digits[16..17], digits.len()), ("7", 36), "{digits}");
         let own = passed(Request::builder().header("host", "a").header("x-request-id", "abc-1"));
         assert_eq!(own.headers()["x-request-id"], "abc-1");
     }

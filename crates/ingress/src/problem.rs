@@ -123,7 +123,7 @@ impl Problem {
 fn sentence(error: &NotReady) -> String {
     let words = error.to_string();
     let mut chars = words.chars();
-    chars.next().map_or_else(String::new, |first| {
-        format!("{}{}.", first.to_uppercase(), chars.as_str())
-    })
+    chars
+        .next()
+        .map_or_else(String::new, |first| format!("{}{}.", first.to_uppercase(), chars.as_str()))
 }

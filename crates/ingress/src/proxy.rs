@@ -2,7 +2,10 @@
 
 use std::{
     convert::Infallible,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -41,6 +44,8 @@ pub(crate) struct Shared<B> {
 pub(crate) struct Connection<B> {
     pub(crate) shared: Arc<Shared<B>>,
     pub(crate) client: Client,
+    /// Whether a request has come over it.
+    pub(crate) asked: AtomicBool,
 }
 
 /// Answers a request.
@@ -48,6 +53,7 @@ pub(crate) async fn answer<B: Backend>(
     connection: Arc<Connection<B>>,
     request: Request<Incoming>,
 ) -> Result<Response<OutBody>, Infallible> {
+    connection.asked.store(true, Ordering::Relaxed);
     let id = head::request_id(request.headers());
     Ok(match forward(&connection, request, &id).await {
         Ok(response) => response,
@@ -181,11 +187,13 @@ impl<B: Backend> Walk<'_, B> {
                 Err(_) => return Err(Problem::too_slow(limit)),
             };
             let lease = replica.lease;
+            // Of all requests that a lost node fails, one need say so.
+            let usable = replica.usable.load(Ordering::Acquire);
             self.avoided.push(replica);
             match error {
                 SendError::NotSent { source, request: back } => {
                     debug!(%lease, error = %source, "a replica took no request");
-                    if !matches!(source, WireError::Refused { .. }) {
+                    if usable && !matches!(source, WireError::Refused { .. }) {
                         self.shared.backend.suspect(lease);
                     }
                     request = *back;
@@ -196,7 +204,9 @@ impl<B: Backend> Walk<'_, B> {
                         return Err(self.body_problem(&source));
                     }
                     info!(%lease, error = %source, "a stream was lost before its response");
-                    self.shared.backend.suspect(lease);
+                    if usable {
+                        self.shared.backend.suspect(lease);
+                    }
                     lost += 1;
                     if lost > limits.resends {
                         return Err(Problem::lost_again(lost));
@@ -270,8 +280,7 @@ mod tests {
     fn a_request_without_a_body_can_always_be_made_again() {
         let mut headers = HeaderMap::new();
         headers.insert(http::header::HOST, HeaderValue::from_static("a"));
-        let again =
-            Again { method: Method::GET, uri: Uri::from_static("/x"), headers, body: None };
+        let again = Again { method: Method::GET, uri: Uri::from_static("/x"), headers, body: None };
         for _ in 0..2 {
             let request = again.request().unwrap();
             assert_eq!((request.uri().path(), request.headers().len()), ("/x", 1));

@@ -4,7 +4,10 @@ use std::{
     collections::HashMap,
     fmt,
     net::{IpAddr, SocketAddr},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -152,6 +155,7 @@ impl<B: Backend> Server<B> {
             let connection = Arc::new(Connection {
                 shared: self.shared.clone(),
                 client: Client::new(ip, self.tls.is_some()),
+                asked: AtomicBool::new(false),
             });
             let serve = Serve {
                 http: http.clone(),
@@ -203,12 +207,20 @@ impl<B: Backend> Serve<B> {
     where
         T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let service =
-            service_fn(move |request| proxy::answer(Arc::clone(&self.connection), request));
+        let connection = &self.connection;
+        let service = service_fn(|request| proxy::answer(Arc::clone(connection), request));
         let serving = self.http.serve_connection_with_upgrades(TokioIo::new(stream), service);
         let mut serving = std::pin::pin!(serving);
+        let silent = async {
+            // Which HTTP it speaks is waited for without a limit of its own.
+            tokio::time::sleep(connection.shared.limits.head_timeout).await;
+            if connection.asked.load(Ordering::Relaxed) {
+                std::future::pending::<()>().await;
+            }
+        };
         let result = tokio::select! {
             result = serving.as_mut() => result,
+            () = silent => return,
             () = self.stop.cancelled() => {
                 serving.as_mut().graceful_shutdown();
                 tokio::select! {

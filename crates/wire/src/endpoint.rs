@@ -10,8 +10,8 @@ use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
 use iroh::{
     EndpointAddr, RelayMode,
     endpoint::{
-        ConnectOptions, IdleTimeout, Incoming, PortmapperConfig, QuicTransportConfig, VarInt,
-        presets,
+        AckFrequencyConfig, ConnectOptions, IdleTimeout, Incoming, PortmapperConfig,
+        QuicTransportConfig, VarInt, presets,
     },
 };
 use kinesis_protocol::NodeId;
@@ -34,6 +34,10 @@ const STREAMS_FROM_UTILITY_MAX: u32 = 4_096;
 const STREAMS_FROM_AGENT_MAX: u32 = 64;
 /// The handshake's first guess of the round trip: a lost first packet is sent again within 3x.
 const INITIAL_RTT: Duration = Duration::from_millis(100);
+/// Small requests and responses are packets of their own: an acknowledgement for every other one, as
+/// is the default, is a third of all packets. Below the first congestion window, so that a large
+/// body does not wait for the delayed one.
+const PACKETS_PER_ACK: u32 = 6;
 /// How long dialling may take.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -137,9 +141,9 @@ impl Endpoint {
                 .map_err(|error| failed(error.into()))?;
             connecting.await.map_err(|error| failed(error.into()))
         };
-        let connection = tokio::time::timeout(limit, dialling).await.map_err(|_| {
-            failed(format!("no answer within {} ms", limit.as_millis()).into())
-        })??;
+        let connection = tokio::time::timeout(limit, dialling)
+            .await
+            .map_err(|_| failed(format!("no answer within {} ms", limit.as_millis()).into()))??;
         Ok(Link::new(connection))
     }
 
@@ -181,6 +185,8 @@ impl fmt::Debug for Endpoint {
 }
 
 fn transport(streams_max: u32) -> QuicTransportConfig {
+    let mut acks = AckFrequencyConfig::default();
+    acks.ack_eliciting_threshold(VarInt::from_u32(PACKETS_PER_ACK - 1));
     let all = u64::from(streams_max + 1) * u64::from(STREAM_WINDOW_BYTES);
     let idle = IdleTimeout::try_from(IDLE_TIMEOUT).expect("some seconds are a valid idle timeout");
     QuicTransportConfig::builder()
@@ -194,6 +200,7 @@ fn transport(streams_max: u32) -> QuicTransportConfig {
         .keep_alive_interval(KEEP_ALIVE)
         .default_path_keep_alive_interval(KEEP_ALIVE)
         .initial_rtt(INITIAL_RTT)
+        .ack_frequency_config(Some(acks))
         .datagram_receive_buffer_size(None)
         .build()
 }

@@ -64,7 +64,8 @@ async fn read_exact<R: AsyncRead + Unpin>(from: &mut R, to: &mut [u8]) -> Result
 }
 
 fn length(prefix: &[u8], max: usize) -> Result<usize, WireError> {
-    let length = prefix.iter().take(LENGTH_BYTES).fold(0_usize, |n, byte| n << 8 | usize::from(*byte));
+    let length =
+        prefix.iter().take(LENGTH_BYTES).fold(0_usize, |n, byte| n << 8 | usize::from(*byte));
     if length > max { Err(WireError::FrameTooLong { bytes: length, max }) } else { Ok(length) }
 }
 

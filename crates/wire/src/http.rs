@@ -37,8 +37,9 @@ use exchange::{Failed, Kept};
 
 /// The most streams kept idle for one lease.
 const IDLE_MAX: usize = 1_024;
-/// A stream that was idle for longer is given up when another one comes back.
-const IDLE_FOR_MAX: Duration = Duration::from_secs(60);
+/// A stream that was idle for longer is given up: the guest's end may be about to close it, and a
+/// request that crosses with that is lost.
+const IDLE_FOR_MAX: Duration = Duration::from_secs(15);
 
 /// Sends requests to one lease. Clones share the kept streams, which are given up with the last.
 #[derive(Clone)]
@@ -179,14 +180,13 @@ impl LeaseClient {
             Ok(stream) => stream,
             Err(source) => return Err(self.not_sent(source, request)),
         };
-        let (mut sender, connection) =
-            match http1::handshake(TokioIo::new(stream)).await {
-                Ok(both) => both,
-                Err(error) => {
-                    let source = WireError::Stream(std::io::Error::other(error));
-                    return Err(self.not_sent(source, request));
-                }
-            };
+        let (mut sender, connection) = match http1::handshake(TokioIo::new(stream)).await {
+            Ok(both) => both,
+            Err(error) => {
+                let source = WireError::Stream(std::io::Error::other(error));
+                return Err(self.not_sent(source, request));
+            }
+        };
         // Ends when the exchange does, when the response is dropped, or with the link.
         tokio::spawn(connection.with_upgrades());
         match sender.send_request(request).await {
@@ -218,8 +218,14 @@ impl LeaseClient {
         Ok(self.0.link.open_answered(&open).await?.0)
     }
 
+    /// The stream that was used last, unless even that was long ago.
     fn idle(&self) -> Option<Kept> {
-        self.0.idle.lock().pop()
+        let kept = self.0.idle.lock().pop()?;
+        if kept.idle_since.elapsed() <= IDLE_FOR_MAX {
+            return Some(kept);
+        }
+        self.forget_idle();
+        None
     }
 
     /// Takes back a stream whose exchange has ended cleanly.

@@ -104,7 +104,10 @@ impl Link {
         let accepting = tokio::time::timeout(PREAMBLE_TIMEOUT, self.0.connection.accept_bi());
         let (send, recv) = accepting
             .await
-            .map_err(|_| WireError::Timeout { doing: "waiting for the control stream", ms: 10_000 })?
+            .map_err(|_| WireError::Timeout {
+                doing: "waiting for the control stream",
+                ms: 10_000,
+            })?
             .map_err(|error| closed(&error))?;
         let (send, recv) = Stream::new(send, recv).into_parts();
         Ok((FrameSender::new(send), FrameReceiver::new(recv)))

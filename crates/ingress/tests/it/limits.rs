@@ -73,12 +73,15 @@ async fn a_head_that_is_too_long_or_too_slow_is_refused() {
     let value = "x".repeat(100 << 10).parse().unwrap();
     long.headers_mut().insert("x-long", value);
     assert_eq!(client.text(long).await.0, 431);
-    let mut slow = TcpStream::connect(ingress.addr()).await.unwrap();
-    slow.write_all(b"GET / HTTP/1.1\r\nhost: hello").await.unwrap();
-    let mut rest = Vec::new();
-    // It is hung up on, with or without a word.
-    let _ = soon(slow.read_to_end(&mut rest)).await;
-    assert!(!rest.starts_with(b"HTTP/1.1 200"));
+    let starts: [&[u8]; 3] = [b"GET / HTTP/1.1\r\nhost: hello", b"PRI * HTTP/2", b""];
+    for start in starts {
+        let mut slow = TcpStream::connect(ingress.addr()).await.unwrap();
+        slow.write_all(start).await.unwrap();
+        let mut rest = Vec::new();
+        // It is hung up on, with or without a word.
+        let _ = soon(slow.read_to_end(&mut rest)).await;
+        assert!(!rest.starts_with(b"HTTP/1.1 200"));
+    }
 }
 
 #[tokio::test]

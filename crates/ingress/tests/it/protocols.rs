@@ -44,8 +44,7 @@ async fn http2_reaches_the_same_guest_with_trailers() {
             assert_eq!(request.headers()[header::HOST], "hello.localhost");
             let mut trailers = HeaderMap::new();
             trailers.insert("x-sum", "7".parse().unwrap());
-            let frames =
-                [Ok(Frame::data(Bytes::from("body"))), Ok(Frame::trailers(trailers))];
+            let frames = [Ok(Frame::data(Bytes::from("body"))), Ok(Frame::trailers(trailers))];
             let body = StreamBody::new(futures_util::stream::iter(frames)).boxed_unsync();
             Answer::Response(
                 Response::builder().header(header::TRAILER, "x-sum").body(body).unwrap(),
@@ -56,8 +55,7 @@ async fn http2_reaches_the_same_guest_with_trailers() {
     backend.route(vec![node.route.clone()]);
     let ingress = ingress(&backend).await;
     let mut sender = h2(TcpStream::connect(ingress.addr()).await.unwrap()).await;
-    let requests: Vec<_> =
-        (0..10).map(|_| sender.send_request(h2_get("http", "/"))).collect();
+    let requests: Vec<_> = (0..10).map(|_| sender.send_request(h2_get("http", "/"))).collect();
     for request in requests {
         let response = soon(request).await.unwrap();
         assert_eq!(response.status(), 200);
@@ -181,7 +179,8 @@ async fn events_arrive_while_the_response_goes_on() {
     let node = Node::start(move |_| {
         let body = once.lock().take().unwrap();
         Box::pin(async move {
-            let event_stream = Response::builder().header(header::CONTENT_TYPE, "text/event-stream");
+            let event_stream =
+                Response::builder().header(header::CONTENT_TYPE, "text/event-stream");
             Answer::Response(event_stream.body(body).unwrap())
         })
     })

@@ -23,10 +23,7 @@ async fn control_messages_pass_in_both_directions() {
     to_utility.send(&ToUtility::Leaving { notice_ms: 1 }).await.unwrap();
     let (mut to_agent, mut from_agent) =
         soon(pair.utility.accept_control::<ToAgent, ToUtility>()).await.unwrap();
-    assert_eq!(
-        soon(from_agent.recv()).await.unwrap(),
-        Some(ToUtility::Leaving { notice_ms: 1 })
-    );
+    assert_eq!(soon(from_agent.recv()).await.unwrap(), Some(ToUtility::Leaving { notice_ms: 1 }));
     for seq in 0..100 {
         to_agent.send(&ToAgent::Alive { seq }).await.unwrap();
     }
