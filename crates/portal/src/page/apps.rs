@@ -96,7 +96,7 @@ fn replicas(replicas: &[ReplicaView]) -> Markup {
                 li data-lease=(replica.lease) data-replica=(replica.replica) data-epoch=(replica.epoch)
                     data-role=(role) data-state=(replica.state) data-node=(replica.node) {
                     span.dot data-tone=(tone(&replica.state)) {}
-                    span.place { (replica.node_name) }
+                    span.place data-node-name=(replica.node_name) { (replica.node_name) }
                     span.muted {
                         @if role == replica.state { (role) } @else { (role) ", " (replica.state) }
                         " · replica " (replica.replica) ", epoch " (replica.epoch)

@@ -1,19 +1,22 @@
 //! The conformance suite: what every engine must do alike.
 
+mod jobs;
+mod payments;
+
 use std::time::Duration;
 
 use kinesis_protocol::{
-    AccountId, B256, Benchmark, ContentHash, Counters, Ending, Epoch, JoulePrice, LeaseId,
-    NanoJoule, NanoUsd, NodeId, NodeInfo, PaymentRoot, Prices, Replica, Resources, Signature,
-    SignedRoot, Tier, U256,
+    AccountId, Benchmark, ContentHash, Counters, Ending, Epoch, JoulePrice, LeaseId, NanoJoule,
+    NanoUsd, NodeId, NodeInfo, Prices, Replica, Resources, Tier,
 };
 use kinesis_store::{
-    AppKind, AppState, Engine, JobCompletion, JobPosted, LeaseRole, PartState, StoreError,
-    StoredEvent, Terms, TickPosting,
+    AppKind, AppState, Engine, LeaseRole, StoreError, StoredEvent, Terms, TickPosting,
 };
 use sqlx::{Connection, PgConnection, SqliteConnection};
 
 use crate::{Database, fixture::*};
+pub(crate) use jobs::*;
+pub(crate) use payments::*;
 
 pub(crate) async fn an_account_is_known_by_its_key_only(db: Database) {
     let store = db.open().await;
@@ -301,182 +304,6 @@ pub(crate) async fn terms_hold_for_the_life_of_a_lease(db: Database) {
     }
     let free = store.lease(free.id()).await.unwrap().unwrap();
     assert_eq!(free.posted.supplier_nanojoule, NanoJoule(100_000 + 1));
-    assert_exact(&store).await;
-}
-
-pub(crate) async fn a_part_is_billed_once_and_only_if_it_completed(db: Database) {
-    let store = db.open().await;
-    let ada = account(&store).await;
-    let job = deploy(&store, ada, "frames", 2).await;
-    let (app, version) = (job.app, job.version.id);
-    assert_eq!(store.open_parts().await.unwrap().len(), 2);
-    let part = Replica(1);
-
-    let first = lease(&store, &app, 1, 1).await;
-    assert!(store.start_part(version, part, first.id()).await.unwrap());
-    assert!(store.start_part(version, part, first.id()).await.unwrap());
-    // While it runs, ticks record and do not post.
-    assert_eq!(tick(&store, &[(first.id(), worked(8))]).await.leases, []);
-    assert_eq!(store.lease(first.id()).await.unwrap().unwrap().counters, worked(8));
-    let failed = Ending::NodeFailed { reason: "gone".to_owned() };
-    assert!(store.end_lease(first.id(), &worked(8), &failed, 5).await.unwrap());
-    assert!(store.requeue_part(version, part, first.id(), "gone", true, 9).await.unwrap());
-    assert!(!store.requeue_part(version, part, first.id(), "gone", true, 9).await.unwrap());
-
-    let second = lease(&store, &app, 1, 2).await;
-    assert!(store.start_part(version, part, second.id()).await.unwrap());
-    assert!(!store.start_part(version, part, first.id()).await.unwrap());
-    let completion = |lease: LeaseId, wall| JobCompletion {
-        lease,
-        counters: worked(wall),
-        ending: completed(),
-        joule_price: cent(),
-    };
-    // The first attempt comes back, after all, with a result nobody wants.
-    let late = store.post_job_completion(&completion(first.id(), 9), 6).await.unwrap();
-    assert_eq!(late, JobPosted::Superseded);
-    let billed = store.post_job_completion(&completion(second.id(), 2_320), 7).await.unwrap();
-    let JobPosted::Billed(line) = billed else { panic!("{billed:?}") };
-    assert_eq!(line.posted.customer_nanousd(), NanoUsd(2_320 * 1_160));
-    for wall in [2_320, 5_000] {
-        let again = store.post_job_completion(&completion(second.id(), wall), 8).await.unwrap();
-        let JobPosted::Already(same) = again else { panic!("{again:?}") };
-        assert_eq!(same.posted, line.posted);
-    }
-    assert_eq!(tick(&store, &[(second.id(), worked(9_000))]).await.leases, []);
-
-    let parts = store.job_parts(version).await.unwrap();
-    let states: Vec<_> = parts.iter().map(|p| (p.state, p.attempts)).collect();
-    assert_eq!(states, [(PartState::Queued, 0), (PartState::Completed, 2)]);
-    assert_eq!(parts[1].lease, Some(second.id()));
-    assert_eq!(store.spent(app.id).await.unwrap(), NanoUsd(2_320 * 1_160));
-    assert_eq!(store.earned(SERIES, supplier(1)).await.unwrap(), NanoJoule(0));
-
-    let mut wrong = completion(second.id(), 1);
-    wrong.ending = Ending::Released;
-    assert!(store.post_job_completion(&wrong, 9).await.is_err());
-    assert!(store.end_part(version, Replica(0), PartState::Completed, "").await.is_err());
-    assert!(store.end_part(version, Replica(0), PartState::Failed, "bad").await.unwrap());
-    assert!(!store.end_part(version, Replica(0), PartState::Failed, "bad").await.unwrap());
-    assert_eq!(store.open_parts().await.unwrap(), []);
-    assert_exact(&store).await;
-}
-
-pub(crate) async fn a_stopped_job_is_not_billed(db: Database) {
-    let store = db.open().await;
-    let ada = account(&store).await;
-    let job = deploy(&store, ada, "frames", 1).await;
-    let attempt = lease(&store, &job.app, 0, 1).await;
-    assert!(store.start_part(job.version.id, Replica(0), attempt.id()).await.unwrap());
-    store.set_app_state(job.app.id, AppState::Stopped, Some("by its owner"), 5).await.unwrap();
-    let part = store.job_parts(job.version.id).await.unwrap().remove(0);
-    assert_eq!((part.state, part.reason.as_deref()), (PartState::Cancelled, Some("by its owner")));
-    let completion = JobCompletion {
-        lease: attempt.id(),
-        counters: worked(7),
-        ending: completed(),
-        joule_price: cent(),
-    };
-    let late = store.post_job_completion(&completion, 6).await.unwrap();
-    assert_eq!(late, JobPosted::Superseded);
-    let ended = store.lease(attempt.id()).await.unwrap().unwrap();
-    assert_eq!(ended.ending, Some(Ending::Fenced));
-    assert!(store.rollback(job.app.id, None, 7).await.is_err());
-
-    // Run again, it is a new version with parts of its own.
-    let again = deploy(&store, ada, "frames", 3).await;
-    assert_eq!((again.app.id, again.version.number), (job.app.id, 2));
-    assert_eq!(store.open_parts().await.unwrap().len(), 3);
-    deploy(&store, ada, "frames", 1).await;
-    assert_eq!(store.open_parts().await.unwrap().len(), 1);
-    assert_eq!(store.spent(job.app.id).await.unwrap(), NanoUsd(0));
-    assert_exact(&store).await;
-}
-
-fn signed(tick: u64, root: u8) -> SignedRoot {
-    SignedRoot {
-        root: PaymentRoot {
-            utility: supplier(9),
-            series: SERIES,
-            tick,
-            root: B256::repeat_byte(root),
-            total: U256::from(5),
-        },
-        signature: Signature::new(U256::from(1), U256::from(2), false),
-    }
-}
-
-pub(crate) async fn roots_cannot_equivocate(db: Database) {
-    let store = db.open().await;
-    assert_eq!(store.newest_root(SERIES).await.unwrap(), None);
-    let unreserved = store.save_root(&signed(1, 1), 1).await;
-    assert!(matches!(unreserved, Err(StoreError::NotReserved { .. })));
-    for _ in 0..3 {
-        store.reserve_tick(SERIES).await.unwrap();
-    }
-    store.save_root(&signed(2, 2), 5).await.unwrap();
-    store.save_root(&signed(2, 2), 6).await.unwrap();
-    let other = store.save_root(&signed(2, 3), 6).await;
-    assert!(matches!(other, Err(StoreError::Equivocation { tick: 2, .. })));
-    let earlier = store.save_root(&signed(1, 1), 6).await;
-    assert!(matches!(earlier, Err(StoreError::Equivocation { tick: 1, .. })));
-    assert_eq!(store.newest_root(SERIES).await.unwrap(), Some((signed(2, 2), 5)));
-    store.save_root(&signed(3, 4), 7).await.unwrap();
-    assert_eq!(store.newest_root(SERIES).await.unwrap(), Some((signed(3, 4), 7)));
-}
-
-pub(crate) async fn withdrawals_are_paid_once(db: Database) {
-    let store = db.open().await;
-    let ada = account(&store).await;
-    let app = deploy(&store, ada, "web", 0).await.app;
-    let one = lease(&store, &app, 0, 1).await;
-    tick(&store, &[(one.id(), worked(10))]).await;
-    let (who, all) = (supplier(1), NanoJoule(1_000_000));
-
-    let more = store.begin_withdrawal(SERIES, who, NanoJoule(all.0 + 1), 5).await;
-    assert!(matches!(more, Err(StoreError::Invalid(_))));
-    assert!(store.begin_withdrawal(SERIES, supplier(2), all, 5).await.is_err());
-    let unbegun = store.finish_withdrawal(SERIES, who, all, all, NanoUsd(1), None, 5).await;
-    assert!(matches!(unbegun, Err(StoreError::NotFound { .. })));
-
-    let begun = store.begin_withdrawal(SERIES, who, all, 5).await.unwrap();
-    assert_eq!((begun.paid_nanousd, begun.created_at_ms), (None, 5));
-    assert_eq!(store.begin_withdrawal(SERIES, who, all, 6).await.unwrap(), begun);
-    let paid = NanoUsd(10_000);
-    let done =
-        store.finish_withdrawal(SERIES, who, all, all, paid, Some("0xabc"), 7).await.unwrap();
-    assert_eq!((done.paid_nanousd, done.redeemed_nanojoule), (Some(paid), Some(all)));
-    // Finished again, with whatever figures, it stays what it was.
-    let again =
-        store.finish_withdrawal(SERIES, who, all, NanoJoule(5), NanoUsd(9), None, 8).await.unwrap();
-    assert_eq!(again, done);
-    assert_eq!(store.begin_withdrawal(SERIES, who, all, 9).await.unwrap(), done);
-    assert_eq!(store.withdrawals(SERIES, who).await.unwrap(), [done]);
-    // It is no usage: what was earned and what was paid for it stay as they were.
-    assert_eq!(store.earned(SERIES, who).await.unwrap(), all);
-    assert_eq!(store.totals().await.unwrap().suppliers_nanojoule, all);
-    assert_exact(&store).await;
-}
-
-pub(crate) async fn totals_add_up_to_the_last_unit(db: Database) {
-    let store = db.open().await;
-    assert_eq!(store.totals().await.unwrap(), kinesis_store::Totals::default());
-    let ada = account(&store).await;
-    store.deposit(ada, NanoUsd(777), &key("k"), 2).await.unwrap();
-    let app = deploy(&store, ada, "web", 0).await.app;
-    let one = lease(&store, &app, 0, 1).await;
-    for wall in [1, 7, 8, 100, 1_001] {
-        tick(&store, &[(one.id(), worked(wall))]).await;
-    }
-    let totals = store.totals().await.unwrap();
-    assert_eq!(totals.customer_nanousd, NanoUsd(1_001 * 1_160));
-    assert_eq!(totals.suppliers_nanousd, NanoUsd(1_001_000));
-    assert_eq!(totals.margin_nanousd, NanoUsd(150_150));
-    assert_eq!(totals.fee_nanousd, NanoUsd(10_010));
-    assert_eq!(totals.desk_nanojoule, NanoJoule(1_001 * 101_000));
-    assert_eq!(totals.difference_nanousd, NanoUsd(0));
-    let left = store.account(ada).await.unwrap().balance_nanousd;
-    assert_eq!(left, NanoUsd(777 - 1_001 * 1_160));
     assert_exact(&store).await;
 }
 
