@@ -19,6 +19,7 @@ pub(crate) struct Browser {
 impl Browser {
     /// Starts both.
     pub(crate) async fn start() -> Self {
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let mut driver = Command::new("chromedriver")
             .arg("--port=0")
             .stdout(Stdio::piped())
