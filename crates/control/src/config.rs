@@ -46,7 +46,7 @@ impl Default for ControlConfig {
             lifeline: Some(SocketAddr::from(([127, 0, 0, 1], 0))),
             lifeline_public: None,
             lease_term: Duration::from_secs(60),
-            grace: Duration::from_secs(3),
+            grace: Duration::from_secs(6),
             tick: Duration::from_secs(1),
             drain: Duration::from_secs(5),
             escrow_margin: NanoJoule(100_000_000_000),

@@ -174,7 +174,6 @@ impl Control {
             Some(log)
         };
         if let Ok(Some(log)) = tokio::time::timeout(LOG_TIMEOUT, fetch).await
-            && !log.is_empty()
             && let Err(problem) = tokio::fs::write(&path, log).await
         {
             warn!(path = %path.display(), error = %problem, "a log could not be kept");

@@ -128,28 +128,29 @@ impl Grid {
             }
             return;
         }
-        if let Some(best) = standbys.first() {
-            let (best, ready) = (best.spec.lease, best.phase == Phase::Warm);
-            let coming = self.held(id, replica).any(|l| !l.standby && l.is_live());
-            if ready {
-                self.promote(now_ms, best);
-                return;
-            } else if !coming {
+        let best = standbys.first().map(|best| (best.spec.lease, best.phase == Phase::Warm));
+        let coming = self.held(id, replica).any(|lease| !lease.standby && lease.is_live());
+        let may_return = now_ms < self.grace_until_ms
+            && self.held(id, replica).any(|l| l.phase == Phase::Lost && l.restored && !l.standby);
+        if may_return {
+            // It served before this utility's restart and most likely still does: what it holds in
+            // memory is worth the moment its agent needs to dial again.
+            self.unsatisfied(id, None);
+            return;
+        }
+        match best {
+            Some((best, true)) => self.promote(now_ms, best),
+            _ if coming => {}
+            Some((best, false)) => {
                 // It is on its way: it serves as soon as it is ready.
                 if let Some(lease) = self.leases.get_mut(&best) {
                     lease.standby = false;
                 }
                 self.effects.push(Effect::Activated(best));
-                return;
             }
-        }
-        let coming = self.held(id, replica).any(|lease| !lease.standby && lease.is_live());
-        let may_return = now_ms < self.grace_until_ms
-            && self.held(id, replica).any(|l| l.phase == Phase::Lost && l.restored);
-        if !coming && !may_return {
-            self.place(now_ms, id, replica, Purpose::Serve);
-        } else if may_return && let Some(app) = self.apps.get_mut(&id) {
-            app.unsatisfied = true;
+            None => {
+                self.place(now_ms, id, replica, Purpose::Serve);
+            }
         }
     }
 

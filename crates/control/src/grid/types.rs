@@ -260,10 +260,11 @@ impl Lease {
     /// Whether it serves or may come to serve without the node coming back from the dead.
     #[must_use]
     pub fn is_live(&self) -> bool {
-        matches!(
-            self.phase,
-            Phase::Placing | Phase::Asked | Phase::Starting | Phase::Warm | Phase::Active
-        )
+        match self.phase {
+            Phase::Placing => !self.cancelled,
+            Phase::Asked | Phase::Starting | Phase::Warm | Phase::Active => true,
+            Phase::Draining | Phase::Lost | Phase::Ended => false,
+        }
     }
 
     /// Its fencing number.

@@ -10,6 +10,9 @@
 //! * every part of a job is completed and billed exactly once, and failed attempts never;
 //! * nothing is believed beyond what was used, and of honest nodes all of it.
 
+mod checks;
+mod effects;
+
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
@@ -481,6 +484,7 @@ impl Sim {
         let (now, rng) = (self.now, &mut self.rng);
         let machine = &mut self.nodes[which];
         let mut fenced: Vec<LeaseKey> = Vec::new();
+        let reached = machine.session.is_some();
         for held in machine.leases.values_mut() {
             let before = held.state;
             if held.state == LeaseState::Starting && now >= held.ready_at {
@@ -500,7 +504,9 @@ impl Sim {
             if held.state == LeaseState::Warm && held.activate {
                 held.state = LeaseState::Active;
             }
-            if held.state == LeaseState::Active {
+            // Nobody asks a service anything while its utility is away.
+            let job = matches!(held.spec.workload, Workload::Job(_));
+            if held.state == LeaseState::Active && (job || reached) {
                 held.counters.wall_ms += STEP_MS / 2;
             }
             if let Some((at, ending)) = held.ends_at.clone()
@@ -611,235 +617,5 @@ impl Sim {
             }
             self.act();
         }
-    }
-
-    fn act(&mut self) {
-        for effect in self.grid.drain() {
-            let later = self.now + self.rng.random_range(1..40);
-            match effect {
-                Effect::Send(node, message) => {
-                    let at = self.now + self.rng.random_range(1..30);
-                    let Some(machine) = self.nodes.iter_mut().find(|m| m.info.node == node) else {
-                        continue;
-                    };
-                    if let Some(session) = machine.session {
-                        let at = machine.to_node.back().map_or(at, |(last, ..)| at.max(*last));
-                        machine.to_node.push_back((at, session, message));
-                    }
-                }
-                Effect::Close(node, _) => {
-                    let found = self.nodes.iter_mut().find(|m| m.info.node == node);
-                    if let Some(machine) = found {
-                        machine.closed_session = machine.session;
-                    }
-                }
-                Effect::Place(lease) => self.writes.push_back((later, Write::Place(lease))),
-                Effect::Activated(lease) => self.writes.push_back((later, Write::Activated(lease))),
-                Effect::Ended(over) => self.writes.push_back((later, Write::Ended(over))),
-                Effect::State(app, state, _) => {
-                    self.writes.push_back((later, Write::State(app, state)));
-                }
-                Effect::Tell(Event::TakeOver { replica, to, .. }) => {
-                    self.trace.push(format!("{} {to} takes over {replica}", self.now));
-                }
-                Effect::Tell(Event::ReportRefused { reason, .. }) => {
-                    panic!("seed {}: an honest report was refused: {reason}", self.seed);
-                }
-                Effect::Routes(_) | Effect::Tell(_) => {}
-            }
-        }
-        // Writes finish in the order of their times.
-        self.writes.make_contiguous().sort_by_key(|(at, _)| *at);
-    }
-
-    fn finish(&mut self, write: Write) {
-        let epoch = self.write(&write);
-        match write {
-            Write::Place(lease) => self.grid.placed(self.now, lease, epoch),
-            Write::Ended(over) => self.grid.recorded(over.lease),
-            Write::Activated(_) | Write::State(..) => {}
-        }
-        self.act();
-    }
-
-    /// What the store does.
-    fn write(&mut self, write: &Write) -> Option<Epoch> {
-        match write {
-            Write::Place(id) => {
-                let mut lease = self.grid.leases().get(id)?.clone();
-                let key = lease.spec.key;
-                let epoch = self.store.epochs.entry((key.app, key.replica)).or_default();
-                *epoch += 1;
-                lease.spec.key.epoch = Epoch(*epoch);
-                if let Workload::Job(_) = lease.spec.workload {
-                    let part = self.store.parts.get_mut(&(lease.version, key.replica.0))?;
-                    if part.running.is_some() || !part.completed.is_empty() {
-                        return None;
-                    }
-                    part.running = Some(*id);
-                }
-                let (standby, counters) = (lease.standby, Counters::default());
-                self.store.leases.insert(*id, Row { lease, standby, counters, ended: None });
-                Some(Epoch(*epoch))
-            }
-            Write::Activated(id) => {
-                if let Some(row) = self.store.leases.get_mut(id) {
-                    row.standby = false;
-                }
-                None
-            }
-            Write::Ended(over) => {
-                if let Some(row) = self.store.leases.get_mut(&over.lease)
-                    && row.ended.is_none()
-                {
-                    row.ended = Some(over.ending.clone());
-                    row.counters = row.counters.max(&over.counters);
-                }
-                let part = self.store.parts.get_mut(&(over.version, over.key.replica.0));
-                let part = part.filter(|part| part.running == Some(over.lease))?;
-                match &over.part {
-                    Some(PartOutcome::Completed) => part.completed.push(over.lease),
-                    Some(PartOutcome::Again { counts, .. }) => {
-                        part.attempts += u32::from(*counts);
-                        part.running = None;
-                    }
-                    Some(PartOutcome::Failed { .. }) => part.failed = true,
-                    None => {}
-                }
-                None
-            }
-            Write::State(app, state) => {
-                self.store.over.insert(*app, *state);
-                None
-            }
-        }
-    }
-
-    /// What holds at every moment.
-    fn check_always(&self) {
-        let seed = self.seed;
-        for app in &self.apps {
-            let leases: Vec<&Lease> =
-                self.grid.leases_of(app.id).filter(|lease| lease.is_live()).collect();
-            for replica in leases.iter().map(|l| l.spec.key.replica).collect::<BTreeSet<_>>() {
-                let of = leases.iter().filter(|lease| lease.spec.key.replica == replica);
-                let serving = of
-                    .clone()
-                    .filter(|lease| !lease.standby && lease.phase == Phase::Active)
-                    .max_by_key(|lease| lease.epoch());
-                for standby in of.filter(|lease| lease.standby) {
-                    if let Some(serving) = serving {
-                        assert_ne!(
-                            standby.info.supplier, serving.info.supplier,
-                            "seed {seed} at {}: {standby:?} stands by on the supplier of {serving:?}",
-                            self.now
-                        );
-                    }
-                }
-            }
-        }
-    }
-
-    /// What holds once everything has been left alone for a while.
-    fn check_settled(&self) {
-        let seed = self.seed;
-        for (app, replicas) in [(&self.apps[0], 1), (&self.apps[1], 2)] {
-            for replica in (0..replicas).map(Replica) {
-                let active: Vec<_> = self.held(app.id, replica, LeaseState::Active).collect();
-                let warm: Vec<_> = self.held(app.id, replica, LeaseState::Warm).collect();
-                let name = &app.manifest.name;
-                let found = (active.len(), warm.len());
-                assert_eq!(
-                    found,
-                    (1, 1),
-                    "seed {seed}: {name} {replica}\n{}",
-                    self.describe(app.id)
-                );
-                assert!(warm[0].1 > active[0].1, "seed {seed}: a standby's epoch is higher");
-                assert_ne!(warm[0].0, active[0].0, "seed {seed}: one supplier for both");
-                let routes = self.grid.routes(app.id).unwrap();
-                let usable = routes.serving.iter().filter(|s| s.replica == replica && s.usable);
-                assert_eq!(usable.count(), 1, "seed {seed}: routes {routes:?}");
-            }
-        }
-        assert_eq!(self.grid.state(self.apps[2].id), AppState::Idle, "seed {seed}");
-        for machine in &self.nodes {
-            for (id, held) in &machine.leases {
-                let known = self.grid.leases().get(id);
-                assert!(known.is_some(), "seed {seed}: orphan {id} {:?}", held.state);
-            }
-        }
-        for (id, lease) in self.grid.leases() {
-            let machine = self.nodes.iter().find(|m| m.info.node == lease.node).unwrap();
-            let held = machine.leases.get(id);
-            assert!(held.is_some(), "seed {seed}: {id} is held by nobody: {lease:?}");
-            if let Some(held) = held {
-                assert!(held.told.covers(&lease.counters), "seed {seed}: believed too much");
-                let behind = held.counters.wall_ms - lease.counters.wall_ms;
-                assert!(behind <= 300, "seed {seed}: {id} is {behind} ms behind");
-            }
-        }
-        assert_eq!(
-            self.store.over.get(&self.apps[3].id),
-            Some(&AppState::Completed),
-            "seed {seed}: the job ends; parts {:?}",
-            self.grid.apps().get(&self.apps[3].id).map(|app| &app.parts)
-        );
-        for ((_, number), part) in &self.store.parts {
-            assert_eq!(part.completed.len(), 1, "seed {seed}: part {number} is billed once");
-            let row = &self.store.leases[&part.completed[0]];
-            assert!(matches!(row.ended, Some(Ending::Completed { .. })), "seed {seed}");
-        }
-        let mut epochs = BTreeSet::new();
-        for row in self.store.leases.values() {
-            assert!(epochs.insert(row.lease.spec.key), "seed {seed}: an epoch was given twice");
-        }
-    }
-
-    /// Everything known of an app's leases, for a failed assertion.
-    fn describe(&self, app: AppId) -> String {
-        let mut text = format!("now {}\n", self.now);
-        for lease in self.grid.leases_of(app) {
-            text += &format!(
-                "grid {} {} on {} standby {} {:?} since {} fenced {:?}\n",
-                lease.spec.lease,
-                lease.spec.key.epoch,
-                lease.info.name,
-                lease.standby,
-                lease.phase,
-                lease.since_ms,
-                lease.fenced_at_ms,
-            );
-        }
-        for machine in &self.nodes {
-            text += &format!("{} session {:?}\n", machine.info.name, machine.session);
-            for (id, held) in machine.leases.iter().filter(|(_, held)| held.spec.key.app == app) {
-                text += &format!(
-                    "  holds {id} {} {:?} activate {}\n",
-                    held.spec.key, held.state, held.activate
-                );
-            }
-        }
-        text + &format!("{:?}", self.grid.apps().get(&app).map(|app| (&app.reason, app.scale)))
-    }
-
-    /// Supplier and epoch of what machines hold for a replica in one state.
-    fn held(
-        &self,
-        app: AppId,
-        replica: Replica,
-        state: LeaseState,
-    ) -> impl Iterator<Item = (Address, Epoch)> {
-        self.nodes.iter().flat_map(move |machine| {
-            machine
-                .leases
-                .values()
-                .filter(move |held| {
-                    held.spec.key.app == app
-                        && held.spec.key.replica == replica
-                        && held.state == state
-                })
-                .map(|held| (machine.info.supplier, held.spec.key.epoch))
-        })
     }
 }

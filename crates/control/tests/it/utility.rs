@@ -429,7 +429,7 @@ async fn a_restarted_utility_takes_its_leases_up_again() {
     let after = utility.protected("web").await;
     let ids = |app: &AppView| app.replicas.iter().map(|lease| lease.lease).collect::<Vec<_>>();
     assert_eq!(ids(&before), ids(&after), "healthy leases are kept");
-    assert_eq!(after.requests, 2);
+    utility.until("web", "told of both requests", |app| app.requests == 2).await;
     utility.exact().await;
 }
 
