@@ -22,6 +22,8 @@ const ANSWER_BYTES_MAX: usize = 64 << 20;
 #[derive(Clone)]
 pub(crate) struct Client {
     http: reqwest::Client,
+    /// Bears any silence: a log that is followed may say nothing for hours.
+    patient: reqwest::Client,
     base: String,
     token: Option<String>,
 }
@@ -53,17 +55,22 @@ impl Client {
                 message: format!("\"{base}\" is not the address of a utility"),
                 hint: Some("an address looks like http://127.0.0.1:8081".into()),
             })?;
-        let mut builder = reqwest::Client::builder()
-            .connect_timeout(Duration::from_secs(10))
-            .read_timeout(Duration::from_secs(60));
-        if url.host_str().is_some_and(|host| host == "localhost" || loopback(host)) {
-            builder = builder.no_proxy();
-        }
-        let http = builder.build().map_err(|e| Error::Failed {
-            message: format!("no HTTP client: {e}"),
-            hint: None,
-        })?;
-        Ok(Self { http, base, token })
+        let local = url.host_str().is_some_and(|host| host == "localhost" || loopback(host));
+        let build = |read_timeout: Option<Duration>| {
+            let mut builder = reqwest::Client::builder().connect_timeout(Duration::from_secs(10));
+            if let Some(timeout) = read_timeout {
+                builder = builder.read_timeout(timeout);
+            }
+            if local {
+                builder = builder.no_proxy();
+            }
+            builder.build().map_err(|e| Error::Failed {
+                message: format!("no HTTP client: {e}"),
+                hint: None,
+            })
+        };
+        let (http, patient) = (build(Some(Duration::from_secs(60)))?, build(None)?);
+        Ok(Self { http, patient, base, token })
     }
 
     /// A customer's client; fails early where no key is known.
@@ -155,11 +162,16 @@ impl Client {
     /// A replica's log, as it comes.
     pub(crate) async fn logs(&self, name: &str, replica: u32, follow: bool) -> Result<Response> {
         let path = app_path(name, &format!("/logs?replica={replica}&follow={follow}"))?;
-        self.send(self.request(Method::GET, &path)).await
+        let http = if follow { &self.patient } else { &self.http };
+        self.send(self.request_by(http, Method::GET, &path)).await
     }
 
     fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        let request = self.http.request(method, format!("{}{path}", self.base));
+        self.request_by(&self.http, method, path)
+    }
+
+    fn request_by(&self, http: &reqwest::Client, method: Method, path: &str) -> RequestBuilder {
+        let request = http.request(method, format!("{}{path}", self.base));
         match &self.token {
             Some(token) => request.bearer_auth(token),
             None => request,

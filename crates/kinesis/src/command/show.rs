@@ -136,8 +136,6 @@ pub(crate) async fn logs(args: customer::Logs, url: Option<String>, out: Output)
     while let Some(chunk) = stream.next().await {
         match chunk {
             Ok(chunk) => out.bytes(&chunk)?,
-            // A quiet app says nothing for longer than a connection may be silent.
-            Err(e) if e.is_timeout() && args.follow => break,
             Err(e) => {
                 return Err(Error::Unreachable {
                     what: format!("the log of {}", args.name),
