@@ -79,7 +79,12 @@ impl Cache {
     }
 
     /// Takes a finished file into the cache; makes room for it.
-    pub(crate) fn finish(&self, key: &str, new: &Path, file: &File) -> Result<PathBuf, RuntimeError> {
+    pub(crate) fn finish(
+        &self,
+        key: &str,
+        new: &Path,
+        file: &File,
+    ) -> Result<PathBuf, RuntimeError> {
         let path = self.dir.join(format!("{key}.code"));
         file.sync_all().map_err(RuntimeError::file("write", new))?;
         fs::rename(new, &path).map_err(RuntimeError::file("rename", new))?;

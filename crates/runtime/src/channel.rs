@@ -113,9 +113,7 @@ impl Channel {
         send(self.0.get_ref().as_fd(), message, descriptors)
     }
 
-    pub(crate) async fn recv<T: DeserializeOwned>(
-        &self,
-    ) -> io::Result<Option<(T, Vec<OwnedFd>)>> {
+    pub(crate) async fn recv<T: DeserializeOwned>(&self) -> io::Result<Option<(T, Vec<OwnedFd>)>> {
         self.0.async_io(Interest::READABLE, |socket| recv(socket.as_fd())).await
     }
 }

@@ -25,8 +25,7 @@ use self::{
     sandbox::Core,
 };
 use crate::{
-    RuntimeConfig, RuntimeError, StartSpec, cache::Cache, isolation::cgroup::Limits,
-    talk::ToChild,
+    RuntimeConfig, RuntimeError, StartSpec, cache::Cache, isolation::cgroup::Limits, talk::ToChild,
 };
 
 /// Memory of a sandbox beyond what its guest is granted: the runner's own.

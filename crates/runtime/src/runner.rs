@@ -124,8 +124,8 @@ fn worker(socket: &OwnedFd, plan: Plan) -> Result<(), String> {
     let barriers = confine::confine(plan)?;
     let confined = FromChild::Confined { barriers, engine: engine::fingerprint(&engine) };
     channel::send(socket.as_fd(), &confined, &[]).map_err(|e| format!("control socket: {e}"))?;
-    let message = channel::recv::<ToChild>(socket.as_fd())
-        .map_err(|e| format!("control socket: {e}"))?;
+    let message =
+        channel::recv::<ToChild>(socket.as_fd()).map_err(|e| format!("control socket: {e}"))?;
     match message {
         None => Ok(()),
         Some((ToChild::Lease { hold }, descriptors)) => {

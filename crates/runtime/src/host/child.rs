@@ -130,10 +130,9 @@ impl Nursery {
     pub(super) async fn confined(&self) -> Result<Confined, RuntimeError> {
         match tokio::time::timeout(CONFINE_MAX, self.start()).await {
             Ok(confined) => confined,
-            Err(_) => Err(RuntimeError::Start(format!(
-                "not confined within {} s",
-                CONFINE_MAX.as_secs()
-            ))),
+            Err(_) => {
+                Err(RuntimeError::Start(format!("not confined within {} s", CONFINE_MAX.as_secs())))
+            }
         }
     }
 

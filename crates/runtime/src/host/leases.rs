@@ -181,7 +181,8 @@ pub(super) fn leftovers(root: &Path, mj_per_cpu_ms: u64) -> Vec<(LeaseId, Counte
         let path = entry.path();
         let read = || -> Option<(LeaseId, Counters)> {
             let lease = entry.file_name().to_str()?.parse().ok()?;
-            let order: Order = serde_json::from_slice(&fs::read(path.join("spec.json")).ok()?).ok()?;
+            let order: Order =
+                serde_json::from_slice(&fs::read(path.join("spec.json")).ok()?).ok()?;
             let file = OpenOptions::new().read(true).write(true).open(path.join("meter")).ok()?;
             let sample = Page::map(&file).ok()?.sample()?;
             Some((lease, sample.counters(None, &order.granted, mj_per_cpu_ms)))

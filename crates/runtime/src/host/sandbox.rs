@@ -283,10 +283,9 @@ fn answer_dial(core: &Arc<Core>, dials: &Arc<Semaphore>, id: u64, target: String
     let core = Arc::clone(core);
     tokio::spawn(async move {
         let _ = match dial::dial(&target, &core.network).await {
-            Ok(connection) => core
-                .child
-                .channel
-                .send(&ToChild::Dialed { id, error: None }, &[connection.as_fd()]),
+            Ok(connection) => {
+                core.child.channel.send(&ToChild::Dialed { id, error: None }, &[connection.as_fd()])
+            }
             Err(error) => core.child.channel.send(&ToChild::Dialed { id, error: Some(error) }, &[]),
         };
         drop(turn);

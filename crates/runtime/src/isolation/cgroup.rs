@@ -106,11 +106,9 @@ impl Cgroups {
     }
 
     fn add_v1(&mut self, hierarchy: &Mounted, name: &str) {
-        for (controller, slot) in [
-            ("cpu", &mut self.cpu),
-            ("memory", &mut self.memory),
-            ("pids", &mut self.pids),
-        ] {
+        for (controller, slot) in
+            [("cpu", &mut self.cpu), ("memory", &mut self.memory), ("pids", &mut self.pids)]
+        {
             let dir = hierarchy.own.join(name);
             if slot.is_none()
                 && hierarchy.controllers.iter().any(|c| c == controller)
@@ -141,11 +139,9 @@ impl Cgroups {
             if self.unified.is_none() || on.contains(&"cpu") {
                 self.unified = Some(dir.clone());
             }
-            for (controller, slot) in [
-                ("cpu", &mut self.cpu),
-                ("memory", &mut self.memory),
-                ("pids", &mut self.pids),
-            ] {
+            for (controller, slot) in
+                [("cpu", &mut self.cpu), ("memory", &mut self.memory), ("pids", &mut self.pids)]
+            {
                 if on.contains(&controller) && slot.is_none() {
                     *slot = Some(Place { version: Version::V2, dir: dir.clone() });
                 }
@@ -418,9 +414,7 @@ nonsense";
             unified: Some(dir.path().join("user")),
         };
         let group = groups.create("one").unwrap();
-        group
-            .limit(&Limits { cpu_millis: 1500, memory_bytes: 64 << 20, threads: 99 })
-            .unwrap();
+        group.limit(&Limits { cpu_millis: 1500, memory_bytes: 64 << 20, threads: 99 }).unwrap();
         group.add(4242).unwrap();
         assert!(group.freeze(true).unwrap());
         let read = |file: &str| fs::read_to_string(dir.path().join("user/one").join(file)).unwrap();

@@ -22,10 +22,7 @@ use nix::{
 };
 
 use super::filter;
-use crate::{
-    isolation::MISSING,
-    talk::Plan,
-};
+use crate::{isolation::MISSING, talk::Plan};
 
 /// The newest Landlock version asked for; an older kernel gives what it has.
 const LANDLOCK: ABI = ABI::V6;
@@ -104,14 +101,20 @@ pub(super) fn confine(plan: Plan) -> Result<BTreeMap<String, String>, String> {
     limits();
     drop_capabilities();
     prctl::set_no_new_privs().map_err(|e| format!("no new privileges: {e}"))?;
-    say("landlock", match landlock_version() {
-        version @ 1.. => format!("version {version}"),
-        _ => format!("{MISSING}: the kernel has none"),
-    });
-    say("seccomp", match filter::install() {
-        Ok(allowed) => format!("{allowed} system calls allowed"),
-        Err(e) => format!("{MISSING}: {e}"),
-    });
+    say(
+        "landlock",
+        match landlock_version() {
+            version @ 1.. => format!("version {version}"),
+            _ => format!("{MISSING}: the kernel has none"),
+        },
+    );
+    say(
+        "seccomp",
+        match filter::install() {
+            Ok(allowed) => format!("{allowed} system calls allowed"),
+            Err(e) => format!("{MISSING}: {e}"),
+        },
+    );
     Ok(barriers)
 }
 
@@ -132,8 +135,14 @@ fn empty_root() -> Result<(), String> {
     pivot_root(".", ".").map_err(step("swap the root"))?;
     umount2(".", MntFlags::MNT_DETACH).map_err(step("leave the old root"))?;
     chdir("/").map_err(step("enter the empty root"))?;
-    mount(none, "/", none, flags | MsFlags::MS_REMOUNT | MsFlags::MS_BIND | MsFlags::MS_RDONLY, none)
-        .map_err(step("make the empty root read-only"))
+    mount(
+        none,
+        "/",
+        none,
+        flags | MsFlags::MS_REMOUNT | MsFlags::MS_BIND | MsFlags::MS_RDONLY,
+        none,
+    )
+    .map_err(step("make the empty root read-only"))
 }
 
 /// Limits that hold even where there is no control group.

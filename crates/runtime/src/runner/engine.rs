@@ -4,7 +4,8 @@
 use std::hash::{Hash, Hasher};
 
 use wasmtime::{
-    Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, WasmBacktraceDetails,
+    Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig,
+    WasmBacktraceDetails,
 };
 
 /// The most guests that are instantiated at once.
@@ -13,14 +14,17 @@ pub(super) const INSTANCES_MAX: u32 = 1_000;
 /// An engine; for deterministic mode it counts fuel and makes every NaN the same.
 pub(super) fn engine(deterministic: bool) -> wasmtime::Result<Engine> {
     // Pages reserved for the pool are address space only, but a machine may limit that too.
-    Engine::new(&config(deterministic, true)).or_else(|_| Engine::new(&config(deterministic, false)))
+    Engine::new(&config(deterministic, true))
+        .or_else(|_| Engine::new(&config(deterministic, false)))
 }
 
 fn config(deterministic: bool, pool: bool) -> Config {
     let mut config = Config::new();
     config.epoch_interruption(true);
     config.wasm_backtrace_details(WasmBacktraceDetails::Disable);
-    config.wasm_component_model_async(true);
+    // WASI 0.2 needs neither, and without them a call into a guest passes no event loop.
+    config.wasm_component_model_async(false);
+    config.concurrency_support(false);
     config.memory_init_cow(true);
     config.async_stack_size(2 << 20);
     config.max_wasm_stack(1 << 20);

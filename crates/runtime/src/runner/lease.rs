@@ -123,18 +123,11 @@ pub(super) fn run(
         budget: Budget::new(order.granted.mem_mib),
         seed,
     });
-    let lease = Lease {
-        component,
-        setup,
-        meter,
-        log,
-        go,
-        drain,
-        disk_full,
-        socket: Arc::clone(&socket),
-    };
+    let lease =
+        Lease { component, setup, meter, log, go, drain, disk_full, socket: Arc::clone(&socket) };
 
-    let threads = usize::try_from(order.granted.cpu_millis.div_ceil(1000)).unwrap_or(1).clamp(1, 64);
+    let threads =
+        usize::try_from(order.granted.cpu_millis.div_ceil(1000)).unwrap_or(1).clamp(1, 64);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(threads)
         .max_blocking_threads(16)

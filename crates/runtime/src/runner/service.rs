@@ -29,7 +29,10 @@ use tokio_util::task::TaskTracker;
 use wasmtime_wasi_http::{
     WasiHttpView,
     p2::{
-        bindings::{ProxyPre, http::types::{ErrorCode, Scheme}},
+        bindings::{
+            ProxyPre,
+            http::types::{ErrorCode, Scheme},
+        },
         body::HyperOutgoingBody,
     },
 };
@@ -205,11 +208,8 @@ impl Service {
             self.waiting.fetch_sub(1, Ordering::Relaxed);
             return None;
         }
-        let turn = tokio::time::timeout(
-            self.request_max,
-            Arc::clone(&self.turns).acquire_owned(),
-        )
-        .await;
+        let turn =
+            tokio::time::timeout(self.request_max, Arc::clone(&self.turns).acquire_owned()).await;
         self.waiting.fetch_sub(1, Ordering::Relaxed);
         turn.ok()?.ok()
     }
@@ -280,10 +280,11 @@ impl Service {
             }
             Ok(Err(code)) => {
                 let code = format!("{code:?}");
-                self.plain(running, StatusCode::INTERNAL_SERVER_ERROR, &format!(
-                    "the app answered with an error: {}",
-                    crate::talk::cut(&code, 300)
-                ))
+                self.plain(
+                    running,
+                    StatusCode::INTERNAL_SERVER_ERROR,
+                    &format!("the app answered with an error: {}", crate::talk::cut(&code, 300)),
+                )
             }
             Err(Trouble::Failed(reason)) => self.plain(
                 running,
@@ -300,8 +301,7 @@ impl Service {
 
     fn plain(&self, running: Running, status: StatusCode, text: &str) -> Response<Reply> {
         let body = Bytes::from(format!("{text}\n"));
-        let mut response =
-            Response::new(Reply::plain(body, running, Arc::clone(&self.meter)));
+        let mut response = Response::new(Reply::plain(body, running, Arc::clone(&self.meter)));
         *response.status_mut() = status;
         response
             .headers_mut()

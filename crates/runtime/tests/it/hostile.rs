@@ -64,9 +64,10 @@ async fn a_full_disk_ends_the_job() {
     // Within what any lease may leave, above what this one was granted.
     let (exit, _) = grid.job("errand", &["write=/out/a:40000000", "sleep=3000"]).await;
     assert!(failure(&exit).contains("/out"), "{exit:?}");
-    let spec = StartSpec { granted: Resources { disk_mib: 0, ..GRANTED }, ..job("errand", &[
-        "write=/out/a:40000000",
-    ]) };
+    let spec = StartSpec {
+        granted: Resources { disk_mib: 0, ..GRANTED },
+        ..job("errand", &["write=/out/a:40000000"])
+    };
     let sandbox = grid.start(spec).await;
     assert!(matches!(within(sandbox.ended()).await, Exit::Completed { .. }));
 }

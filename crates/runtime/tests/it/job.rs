@@ -18,8 +18,7 @@ async fn arguments_files_and_outputs() {
         "copy=/data/in/words.txt:/out/copy.txt",
         "write=/out/big:70000",
     ];
-    let spec =
-        StartSpec { files: vec![("in/words.txt".into(), source)], ..job("errand", &args) };
+    let spec = StartSpec { files: vec![("in/words.txt".into(), source)], ..job("errand", &args) };
     let sandbox = grid.start(spec).await;
     let exit = within(sandbox.ended()).await;
     let Exit::Completed { outputs, fuel } = &exit else { panic!("{exit:?}\n{}", log(&sandbox)) };

@@ -1,7 +1,6 @@
 //! Real sandboxes with real guests: the runner is this crate's own binary, the guests are the
 //! examples `probe`, `errand`, `stopwatch` and `hello`.
 
-mod figures;
 mod hostile;
 mod job;
 mod life;

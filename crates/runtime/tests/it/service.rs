@@ -7,9 +7,7 @@ use http::Request;
 use http_body_util::{BodyExt, Full};
 use kinesis_protocol::lease::Instance;
 
-use crate::support::{
-    Client, Grid, as_service, ask, get, log, service, until, within,
-};
+use crate::support::{Client, Grid, as_service, ask, get, log, service, until, within};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn answers_and_counts() {

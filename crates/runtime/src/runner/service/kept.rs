@@ -52,10 +52,7 @@ impl Kept {
         let (answer, answered) = oneshot::channel();
         let (trouble, troubled) = oneshot::channel();
         let gone = || Trouble::Failed("the instance is gone".into());
-        self.0
-            .send(Asked { request, answer, trouble, running })
-            .await
-            .map_err(|_| gone())?;
+        self.0.send(Asked { request, answer, trouble, running }).await.map_err(|_| gone())?;
         tokio::pin!(answered, troubled);
         tokio::select! {
             biased;

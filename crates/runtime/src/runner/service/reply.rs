@@ -24,7 +24,9 @@ pub(super) type Rest = (GuestFuture, Pin<Box<Sleep>>);
 
 /// Keeps the meter running and the turn taken, for as long as a clone lives.
 #[derive(Debug, Clone)]
-pub(super) struct Running(#[expect(dead_code, reason = "held")] Arc<(Busy, Option<OwnedSemaphorePermit>)>);
+pub(super) struct Running(
+    #[expect(dead_code, reason = "held")] Arc<(Busy, Option<OwnedSemaphorePermit>)>,
+);
 
 impl Running {
     pub(super) fn new(busy: Busy, turn: OwnedSemaphorePermit) -> Self {
