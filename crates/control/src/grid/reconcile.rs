@@ -8,7 +8,7 @@ use kinesis_protocol::{
 
 use super::{App, Effect, Grid, Lease, Node, PartPhase, Phase, node::REFUSED_REPORTS_MAX};
 use crate::{
-    api::Event,
+    api::{AppState, Event},
     scheduler::{self, Candidate, Request},
 };
 
@@ -42,9 +42,12 @@ impl Grid {
             }
         }
         let state = self.state(id);
-        if let Some(app) = self.apps.get_mut(&id)
-            && app.told != state
-        {
+        let Some(app) = self.apps.get_mut(&id) else { return };
+        if state == AppState::Running && app.scale.is_some() && !app.unsatisfied {
+            // All that is wanted is held, or on its way: what failed before is no news.
+            app.reason = None;
+        }
+        if app.told != state {
             app.told = state;
             let name = app.spec.manifest.name.clone();
             self.effects.push(Effect::Routes(id));
