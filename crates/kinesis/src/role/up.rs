@@ -91,7 +91,7 @@ impl Grid {
         progress.step("Starting the utility, deploying contracts where there are none");
         let utility = self.start_utility(settings).await?;
         if !tiers.is_empty() {
-            progress.step(format!("Plugging in {} local suppliers", tiers.len()));
+            progress.step(format!("Plugging in local suppliers: {}", tiers.len()));
             self.start_suppliers(&utility, tiers).await?;
         }
         drop(progress);
