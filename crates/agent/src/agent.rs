@@ -56,7 +56,8 @@ impl Agent {
     pub async fn start(config: AgentConfig) -> Result<Self, AgentError> {
         config.validate()?;
         let book = lock(&config)?;
-        let mut runtime = RuntimeConfig::new(config.data_dir.join("sandboxes"), config.runner.clone());
+        let mut runtime =
+            RuntimeConfig::new(config.data_dir.join("sandboxes"), config.runner.clone());
         runtime.mj_per_cpu_ms = u64::from(config.watts_per_core);
         runtime.isolation = config.isolation;
         let runtime = Runtime::open(runtime).await.map_err(AgentError::runtime)?;
@@ -91,12 +92,8 @@ impl Agent {
         let found = tokio::task::spawn_blocking(move || hardware::discover(&looked_at)).await;
         let info = describe(&config, found.unwrap_or_default(), engine.as_ref(), &secret, &key);
         info.validate().map_err(|reason| AgentError::Config { field: "node", reason })?;
-        let wallet = Wallet::new(
-            key.address(),
-            config.exposure_max,
-            dir.clone(),
-            config.rpc_url.is_some(),
-        );
+        let wallet =
+            Wallet::new(key.address(), config.exposure_max, dir.clone(), config.rpc_url.is_some());
         let contents = book.contents()?;
         let node = Arc::new(Node::new(Parts {
             info,

@@ -13,7 +13,8 @@
 use std::{collections::HashMap, path::Path};
 
 use kinesis_protocol::{
-    Address, AppId, Counters, Ending, Epoch, LeaseId, LeaseSpec, NanoJoule, NanoUsd, NodeId, Replica,
+    Address, AppId, Counters, Ending, Epoch, LeaseId, LeaseSpec, NanoJoule, NanoUsd, NodeId,
+    Replica,
 };
 use redb::{Database, ReadableDatabase as _, ReadableTable as _, TableDefinition};
 use serde::{Deserialize, Serialize};
@@ -113,9 +114,7 @@ impl Book {
             let record = serde_json::from_slice(record.value()).map_err(AgentError::Record)?;
             let meter = match meters.get(id)? {
                 None => Meter::default(),
-                Some(meter) => {
-                    serde_json::from_slice(meter.value()).map_err(AgentError::Record)?
-                }
+                Some(meter) => serde_json::from_slice(meter.value()).map_err(AgentError::Record)?,
             };
             all.leases.insert(LeaseId::from_bytes(id), (record, meter));
         }

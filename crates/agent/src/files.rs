@@ -22,8 +22,7 @@ pub(crate) fn make_dir(dir: &Path) -> Result<(), AgentError> {
 pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<(), AgentError> {
     let beside = path.with_extension(format!("{:08x}.tmp", rand::random::<u32>()));
     let write = || {
-        let mut file =
-            OpenOptions::new().write(true).create_new(true).mode(0o600).open(&beside)?;
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&beside)?;
         file.write_all(bytes)?;
         file.sync_all()?;
         fs::rename(&beside, path)?;

@@ -128,8 +128,12 @@ mod tests {
 
     #[test]
     fn the_owner_keeps_a_share() {
-        let total =
-            Resources { cpu_millis: 8000, mem_mib: 1000, disk_mib: 900_000, ..Resources::default() };
+        let total = Resources {
+            cpu_millis: 8000,
+            mem_mib: 1000,
+            disk_mib: 900_000,
+            ..Resources::default()
+        };
         let offered = offer(&total);
         assert_eq!((offered.cpu_millis, offered.mem_mib, offered.disk_mib), (7000, 750, 102_400));
         assert_eq!(offer(&Resources { cpu_millis: 2000, ..total }).cpu_millis, 2000);

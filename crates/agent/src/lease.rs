@@ -112,12 +112,7 @@ impl Lease {
 
     /// The record the book holds, with this ending.
     pub(crate) fn record(&self, ending: Option<Ending>) -> LeaseRecord {
-        LeaseRecord {
-            utility: self.utility,
-            payer: self.payer,
-            spec: self.spec.clone(),
-            ending,
-        }
+        LeaseRecord { utility: self.utility, payer: self.payer, spec: self.spec.clone(), ending }
     }
 
     pub(crate) fn holding(&self) -> Holding {
@@ -257,8 +252,8 @@ impl Lease {
         let mut state = self.state();
         if matches!(state, LeaseState::Starting | LeaseState::Warm) {
             let mut states = self.states();
-            let settled = states
-                .wait_for(|state| !matches!(state, LeaseState::Starting | LeaseState::Warm));
+            let settled =
+                states.wait_for(|state| !matches!(state, LeaseState::Starting | LeaseState::Warm));
             state = match tokio::time::timeout(ADMISSION_WAIT, settled).await {
                 Ok(Ok(state)) => *state,
                 _ => return Err("the lease did not become active in time".into()),

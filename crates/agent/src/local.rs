@@ -93,7 +93,8 @@ pub(crate) async fn serve(node: Arc<Node>, listener: UnixListener) {
             Ok((socket, _)) => {
                 let node = node.clone();
                 tokio::spawn(async move {
-                    if let Ok(Err(error)) = tokio::time::timeout(TIMEOUT, answer(&node, socket)).await
+                    if let Ok(Err(error)) =
+                        tokio::time::timeout(TIMEOUT, answer(&node, socket)).await
                     {
                         tracing::debug!(%error, "a local command was cut");
                     }

@@ -374,8 +374,7 @@ impl Node {
     /// payments were checked against.
     fn recall_terms(&self, peer: &Peer) -> Result<(), AgentError> {
         let Some(json) = self.book.setting(&format!("terms:{}", peer.node))? else { return Ok(()) };
-        let (terms, price): (Terms, _) =
-            serde_json::from_str(&json).map_err(AgentError::Record)?;
+        let (terms, price): (Terms, _) = serde_json::from_str(&json).map_err(AgentError::Record)?;
         *peer.terms.lock() = Some(terms);
         self.wallet.welcome(terms, price, self.earned_before(terms.payer))
     }

@@ -55,9 +55,8 @@ pub enum Decision {
 /// What is still free of `offered`.
 #[must_use]
 pub fn free(offered: &Resources, held: &[Holding]) -> Resources {
-    let taken = held
-        .iter()
-        .fold(Resources::default(), |sum, holding| sum.saturating_add(&holding.granted));
+    let taken =
+        held.iter().fold(Resources::default(), |sum, holding| sum.saturating_add(&holding.granted));
     offered.saturating_sub(&taken)
 }
 
@@ -119,9 +118,10 @@ fn nonsense(situation: &Situation<'_>, spec: &LeaseSpec) -> Option<String> {
     if let Some(file) = program.files.iter().find(|file| !is_plain(&file.path)) {
         return Some(format!("\"{}\" is not a plain relative path", cut(&file.path)));
     }
-    let artifacts = program.files.iter().fold(program.component_bytes, |sum, file: &GuestFile| {
-        sum.saturating_add(file.bytes)
-    });
+    let artifacts = program
+        .files
+        .iter()
+        .fold(program.component_bytes, |sum, file: &GuestFile| sum.saturating_add(file.bytes));
     let most = situation.artifact_bytes_max;
     (artifacts > most)
         .then(|| format!("its artifacts hold {artifacts} bytes, this node keeps at most {most}"))
@@ -210,8 +210,11 @@ mod tests {
 
     #[test]
     fn every_refusal_says_why() {
-        let held =
-            [Holding { lease: LeaseId::random(), key: spec(1, 1).key, granted: spec(1, 600).granted }];
+        let held = [Holding {
+            lease: LeaseId::random(),
+            key: spec(1, 1).key,
+            granted: spec(1, 600).granted,
+        }];
         let mut situation = offers(&held);
         refused(&decide(&situation, &spec(2, 500)), "CPU");
         assert_eq!(decide(&situation, &spec(2, 400)), Decision::Grant);

@@ -67,11 +67,8 @@ enum Lost {
 /// Serves one utility. Runs until it is dropped.
 pub(crate) async fn serve(node: Arc<Node>, peer: Arc<Peer>, endpoint: Endpoint, at: UtilityAddr) {
     let (payments, waiting) = mpsc::channel(PAYMENTS_MAX);
-    let _payments = AbortOnDropHandle::new(tokio::spawn(take_payments(
-        node.clone(),
-        peer.clone(),
-        waiting,
-    )));
+    let _payments =
+        AbortOnDropHandle::new(tokio::spawn(take_payments(node.clone(), peer.clone(), waiting)));
     let mut dialling = Reconnect::new(endpoint, at);
     loop {
         let link = dialling.next().await;
@@ -86,7 +83,11 @@ pub(crate) async fn serve(node: Arc<Node>, peer: Arc<Peer>, endpoint: Endpoint, 
             }
             Err(lost) => {
                 let error = chain_of(&lost);
-                tracing::warn!(utility = peer.node.short(), error, "the link to the utility is lost");
+                tracing::warn!(
+                    utility = peer.node.short(),
+                    error,
+                    "the link to the utility is lost"
+                );
             }
             Ok(never) => match never {},
         }

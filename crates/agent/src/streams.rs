@@ -55,7 +55,11 @@ pub(crate) async fn logs(lease: Option<Arc<Lease>>, offset: u64, stream: Stream)
     }
 }
 
-async fn follow(lease: &Lease, offset: u64, mut stream: Stream) -> Result<(), kinesis_wire::WireError> {
+async fn follow(
+    lease: &Lease,
+    offset: u64,
+    mut stream: Stream,
+) -> Result<(), kinesis_wire::WireError> {
     let mut states = lease.states();
     let began = states.wait_for(|state| *state != LeaseState::Starting || lease.guest().is_some());
     let _ = began.await;

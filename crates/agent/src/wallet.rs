@@ -67,7 +67,9 @@ pub enum PaymentError {
         held_wei: U256,
     },
     /// It is below what our own meter says by more than work that is still on its way explains.
-    #[error("it pays {paid_nanojoule} of {earned_nanojoule} nano-JOULE that this node's meter counted")]
+    #[error(
+        "it pays {paid_nanojoule} of {earned_nanojoule} nano-JOULE that this node's meter counted"
+    )]
     Short {
         /// The amount of the payment.
         paid_nanojoule: i64,
@@ -202,8 +204,14 @@ impl Wallet {
             return Ok(());
         }
         let newest = stored::load(&self.dir, &terms)?.map(|stored| stored.payment);
-        let mut series =
-            Series { terms, price, earned: earned_before, newest, cover: self.first_cover, alert: None };
+        let mut series = Series {
+            terms,
+            price,
+            earned: earned_before,
+            newest,
+            cover: self.first_cover,
+            alert: None,
+        };
         series.earned = series.earned.max(series.paid());
         all.insert(terms.payer, series);
         Ok(())
@@ -234,7 +242,8 @@ impl Wallet {
                 return Ok(Err(PaymentError::OtherPayer));
             };
             series.price = price;
-            if let Err(error) = check(self.supplier, &series.terms, series.newest.as_ref(), &payment)
+            if let Err(error) =
+                check(self.supplier, &series.terms, series.newest.as_ref(), &payment)
             {
                 series.alert = Some(error.to_string());
                 return Ok(Err(error));

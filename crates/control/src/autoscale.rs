@@ -34,9 +34,8 @@ impl Scale {
         let each = (u64::from(service.concurrency) * FULL_PERCENT).div_ceil(100).max(1);
         let needed = u32::try_from(in_flight.div_ceil(each)).unwrap_or(u32::MAX);
         let needed = needed.clamp(service.min, service.max);
-        if needed >= self.replicas {
-            *self = Self { replicas: needed, needed_at_ms: now_ms };
-        } else if now_ms.saturating_sub(self.needed_at_ms) >= service.idle_ms {
+        let idle = now_ms.saturating_sub(self.needed_at_ms) >= service.idle_ms;
+        if needed >= self.replicas || idle {
             *self = Self { replicas: needed, needed_at_ms: now_ms };
         }
         // A new version may allow less than the old one did.

@@ -121,7 +121,7 @@ impl Again {
     fn request(&self) -> Option<Request<RequestBody>> {
         let body = match &self.body {
             None => RequestBody::empty(),
-            Some(replay) => RequestBody::stream(replay.from_start()?),
+            Some(replay) => RequestBody::stream(replay.again()?),
         };
         let mut request = Request::new(body);
         *request.method_mut() = self.method.clone();
@@ -144,7 +144,7 @@ fn prepare(
         return (Request::from_parts(parts, body), None);
     }
     let replay = inbound.map(|inbound| Replay::new(inbound, limits.replay_bytes));
-    let body = match replay.as_ref().and_then(Replay::from_start) {
+    let body = match replay.as_ref().and_then(Replay::again) {
         Some(body) => RequestBody::stream(body),
         None => RequestBody::empty(),
     };

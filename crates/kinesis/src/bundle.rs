@@ -29,8 +29,7 @@ pub(crate) struct Bundle {
 impl Bundle {
     /// Reads a manifest (a file, or a directory with a `kinesis.toml`) and hashes what it names.
     pub(crate) fn load(path: &Path) -> Result<Self> {
-        let path =
-            if path.is_dir() { path.join("kinesis.toml") } else { path.to_owned() };
+        let path = if path.is_dir() { path.join("kinesis.toml") } else { path.to_owned() };
         let text = files::read_text(&path)?.ok_or_else(|| Error::Usage {
             message: format!("there is no manifest at {}", path.display()),
             hint: Some("name a kinesis.toml, or a directory that holds one".into()),
@@ -82,7 +81,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("a.wasm"), "same").unwrap();
         std::fs::write(dir.path().join("b.bin"), "same").unwrap();
-        let text = "name = \"a\"\nkind = \"service\"\ncomponent = \"a.wasm\"\n[files]\nb = \"b.bin\"\n";
+        let text =
+            "name = \"a\"\nkind = \"service\"\ncomponent = \"a.wasm\"\n[files]\nb = \"b.bin\"\n";
         std::fs::write(dir.path().join("kinesis.toml"), text).unwrap();
         let bundle = Bundle::load(dir.path()).unwrap();
         assert_eq!(bundle.request.manifest, text);
@@ -97,7 +97,8 @@ mod tests {
         let error = Bundle::load(dir.path()).unwrap_err();
         assert!(error.to_string().contains("kinesis.toml"), "{error}");
         let path = dir.path().join("kinesis.toml");
-        std::fs::write(&path, "name = \"a\"\nkind = \"service\"\ncomponent = \"a.wasm\"\n").unwrap();
+        std::fs::write(&path, "name = \"a\"\nkind = \"service\"\ncomponent = \"a.wasm\"\n")
+            .unwrap();
         let error = Bundle::load(&path).unwrap_err();
         assert!(error.to_string().contains("a.wasm") && error.hint().is_some(), "{error}");
         std::fs::write(&path, "name = \"a\"\nkind = \"servce\"\ncomponent = \"a.wasm\"\n").unwrap();

@@ -64,10 +64,9 @@ impl Client {
             if local {
                 builder = builder.no_proxy();
             }
-            builder.build().map_err(|e| Error::Failed {
-                message: format!("no HTTP client: {e}"),
-                hint: None,
-            })
+            builder
+                .build()
+                .map_err(|e| Error::Failed { message: format!("no HTTP client: {e}"), hint: None })
         };
         let (http, patient) = (build(Some(Duration::from_secs(60)))?, build(None)?);
         Ok(Self { http, patient, base, token })
@@ -181,10 +180,8 @@ impl Client {
     async fn json<T: DeserializeOwned>(&self, path: &str, request: RequestBuilder) -> Result<T> {
         let response = self.send(request).await?;
         let bytes = self.body(response).await?;
-        serde_json::from_slice(&bytes).map_err(|e| Error::Answer {
-            what: format!("{}{path}", self.base),
-            source: e.into(),
-        })
+        serde_json::from_slice(&bytes)
+            .map_err(|e| Error::Answer { what: format!("{}{path}", self.base), source: e.into() })
     }
 
     async fn body(&self, mut response: Response) -> Result<Vec<u8>> {
@@ -193,7 +190,9 @@ impl Client {
             bytes.extend_from_slice(&chunk);
             if bytes.len() > ANSWER_BYTES_MAX {
                 return Err(Error::Failed {
-                    message: format!("the utility's answer is longer than {ANSWER_BYTES_MAX} bytes"),
+                    message: format!(
+                        "the utility's answer is longer than {ANSWER_BYTES_MAX} bytes"
+                    ),
                     hint: None,
                 });
             }
@@ -277,7 +276,8 @@ mod tests {
 
     #[test]
     fn statuses_become_exit_codes() {
-        let code = |status: u16| refusal(StatusCode::from_u16(status).unwrap(), problem("x")).code();
+        let code =
+            |status: u16| refusal(StatusCode::from_u16(status).unwrap(), problem("x")).code();
         assert_eq!([401, 402, 403, 409, 422].map(code), [3; 5]);
         assert_eq!([400, 404, 500, 502].map(code), [1; 4]);
     }

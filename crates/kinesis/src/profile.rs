@@ -118,7 +118,8 @@ mod tests {
         let from_profile = Customer::layered(None, None, profile());
         assert_eq!(from_profile.url, "http://profile");
         assert_eq!(from_profile.api_key.as_deref(), Some("kin_profile"));
-        let nearer = Customer::layered(Some("http://flag".into()), Some("kin_env".into()), profile());
+        let nearer =
+            Customer::layered(Some("http://flag".into()), Some("kin_env".into()), profile());
         assert_eq!(nearer.url, "http://flag");
         assert_eq!(nearer.api_key.as_deref(), Some("kin_env"));
     }

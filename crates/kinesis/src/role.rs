@@ -21,7 +21,10 @@ pub(crate) struct Stop {
 impl Stop {
     pub(crate) fn listen() -> Result<Self> {
         let hear = |kind| signal(kind).map_err(Error::io("listen for signals"));
-        Ok(Self { interrupt: hear(SignalKind::interrupt())?, terminate: hear(SignalKind::terminate())? })
+        Ok(Self {
+            interrupt: hear(SignalKind::interrupt())?,
+            terminate: hear(SignalKind::terminate())?,
+        })
     }
 
     /// The next time somebody wants this process to stop. Cancel-safe.

@@ -209,7 +209,10 @@ async fn upload(
                 return Err(format!("the utility refused an output: {reason}"));
             }
             Err(error) => {
-                tracing::warn!(error = chain_of(&error), "an output could not be sent; trying again");
+                tracing::warn!(
+                    error = chain_of(&error),
+                    "an output could not be sent; trying again"
+                );
                 tokio::time::sleep(UPLOAD_PAUSE).await;
             }
         }

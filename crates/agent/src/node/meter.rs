@@ -40,7 +40,8 @@ impl Node {
             if counters == before.counters {
                 continue;
             }
-            let (meter, earned) = self.account(lease.payer, &lease.spec, false, Meter { counters, ..before });
+            let (meter, earned) =
+                self.account(lease.payer, &lease.spec, false, Meter { counters, ..before });
             sums.extend(earned);
             meters.push((lease.spec.lease, meter));
             leases.push(lease);

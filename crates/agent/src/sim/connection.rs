@@ -8,10 +8,7 @@ use kinesis_protocol::{
     message::{StreamOpen, ToAgent, ToUtility, VERSION, VERSION_MIN},
 };
 use kinesis_wire::{Endpoint, FrameReceiver, FrameSender, Link, Reconnect, WireError};
-use tokio::{
-    io::AsyncWriteExt as _,
-    task::JoinSet,
-};
+use tokio::{io::AsyncWriteExt as _, task::JoinSet};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{JobScript, Shared, http};
@@ -174,7 +171,8 @@ async fn start(shared: Arc<Shared>, link: Link, lease: LeaseId) {
                 let hash = ContentHash::of(&content);
                 let bytes = content.len() as u64;
                 let sent = upload(&link, lease, hash, &content);
-                if !matches!(tokio::time::timeout(Duration::from_secs(10), sent).await, Ok(Ok(()))) {
+                if !matches!(tokio::time::timeout(Duration::from_secs(10), sent).await, Ok(Ok(())))
+                {
                     let reason = "an output could not be sent".to_owned();
                     return shared.leases.end(lease, Ending::NodeFailed { reason });
                 }

@@ -94,8 +94,7 @@ pub(super) fn load(data_dir: &Path, terms: &Terms) -> Result<Option<StoredPaymen
 }
 
 pub(super) fn save(data_dir: &Path, stored: &StoredPayment) -> Result<(), AgentError> {
-    let terms =
-        Terms { payer: stored.payer(), chain_id: stored.chain_id, escrow: stored.escrow };
+    let terms = Terms { payer: stored.payer(), chain_id: stored.chain_id, escrow: stored.escrow };
     files::make_dir(&dir(data_dir))?;
     let json = serde_json::to_vec_pretty(stored).map_err(AgentError::Record)?;
     files::replace(&path(data_dir, &terms), &json)
@@ -163,10 +162,8 @@ pub async fn earnings(data_dir: &Path, rpc_url: Option<&str>) -> Result<Vec<Earn
             let settlement = client(rpc_url, &earnings.stored, key)?;
             let Payer { utility, series } = earnings.stored.payer();
             let supplier = earnings.stored.payment.supplier;
-            let redeemed = settlement
-                .redeemed(utility, series, supplier)
-                .await
-                .map_err(AgentError::chain)?;
+            let redeemed =
+                settlement.redeemed(utility, series, supplier).await.map_err(AgentError::chain)?;
             let escrow = settlement.escrow(utility, series).await.map_err(AgentError::chain)?;
             let owed = earnings.stored.payment.cumulative_wei.saturating_sub(redeemed);
             earnings.redeemed_nanojoule = Some(super::floor(redeemed));

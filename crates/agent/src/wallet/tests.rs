@@ -60,10 +60,7 @@ fn only_payments_worth_having_are_kept() {
     assert!(receive(utility.pays(me(), 5, 100)).is_ok());
     let other = Address::repeat_byte(8);
     assert_eq!(receive(utility.pays(other, 6, 100)), Err(PaymentError::NotOurs(other)));
-    assert_eq!(
-        receive(utility.pays(me(), 4, 200)),
-        Err(PaymentError::OldTick { got: 4, held: 5 })
-    );
+    assert_eq!(receive(utility.pays(me(), 4, 200)), Err(PaymentError::OldTick { got: 4, held: 5 }));
     assert_eq!(receive(utility.pays(me(), 5, 101)), Err(PaymentError::Equivocation { tick: 5 }));
     assert!(matches!(receive(utility.pays(me(), 6, 99)), Err(PaymentError::Decreased { .. })));
     let stranger = Utility { escrow: utility.escrow, ..Utility::new() };
@@ -125,14 +122,12 @@ fn signatures_count_only_as_far_as_the_escrow_covers_them() {
     let terms = utility.terms();
     wallet.welcome(terms, price(), NanoJoule::ZERO).unwrap();
     wallet.earn(terms.payer, NanoUsd(2_000)).unwrap();
-    let accepted =
-        wallet.receive(&terms, utility.pays(me(), 1, 2_000), price()).unwrap().unwrap();
+    let accepted = wallet.receive(&terms, utility.pays(me(), 1, 2_000), price()).unwrap().unwrap();
     assert!(accepted.read_escrow && accepted.lifted.is_none());
     assert!(wallet.refusal(terms.payer).is_some(), "the chain was not read yet");
     wallet.cover(terms.payer, U256::from(10 * JOULE) * U256::from(JOULE));
     assert_eq!(wallet.refusal(terms.payer), None);
-    let accepted =
-        wallet.receive(&terms, utility.pays(me(), 2, 2_001), price()).unwrap().unwrap();
+    let accepted = wallet.receive(&terms, utility.pays(me(), 2, 2_001), price()).unwrap().unwrap();
     assert!(!accepted.read_escrow);
     assert_eq!(accepted.lifted, Some(NanoJoule(2_001)));
     wallet.cover(terms.payer, U256::from(1));

@@ -233,7 +233,9 @@ async fn every_bad_end_has_its_reason() {
     service.program.component = ContentHash::of(b"never uploaded");
     grid.session.grant(&absent).await;
     let report = grid.session.report(absent.lease, "it has ended", ended).await;
-    assert!(matches!(report.ending, Some(Ending::NodeFailed { reason }) if reason.contains("no such artifact")));
+    assert!(
+        matches!(report.ending, Some(Ending::NodeFailed { reason }) if reason.contains("no such artifact"))
+    );
 
     let forged = ContentHash::of(b"what was asked for");
     grid.utility.stored.artifacts.lock().insert(forged, Bytes::from_static(b"what was not asked"));
@@ -242,7 +244,9 @@ async fn every_bad_end_has_its_reason() {
     (service.program.component, service.program.component_bytes) = (forged, 18);
     grid.session.grant(&other).await;
     let report = grid.session.report(other.lease, "it has ended", ended).await;
-    assert!(matches!(report.ending, Some(Ending::NodeFailed { reason }) if reason.contains("something else")));
+    assert!(
+        matches!(report.ending, Some(Ending::NodeFailed { reason }) if reason.contains("something else"))
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -44,9 +44,7 @@ async fn what_was_reported_survives_a_crash_and_is_reported_until_recorded() {
         .report(spec.lease, "it is active", |report| report.state == LeaseState::Active)
         .await;
     *grid.sandboxes.guest(spec.lease).counters.lock() = used(1_000);
-    grid.session
-        .report(spec.lease, "its counters", |report| report.counters == used(1_000))
-        .await;
+    grid.session.report(spec.lease, "its counters", |report| report.counters == used(1_000)).await;
     let crowd = grid.agent.node();
     grid.agent.abort().await;
     drop(grid.session);
@@ -58,7 +56,9 @@ async fn what_was_reported_survives_a_crash_and_is_reported_until_recorded() {
     let session = grid.utility.welcome().await;
     let report = &session.hello[0];
     assert_eq!((report.lease, report.counters), (spec.lease, used(1_010)));
-    assert!(matches!(&report.ending, Some(Ending::NodeFailed { reason }) if reason.contains("restart")));
+    assert!(
+        matches!(&report.ending, Some(Ending::NodeFailed { reason }) if reason.contains("restart"))
+    );
     // And again after another crash, now from the book alone.
     agent.abort().await;
     drop(session);
@@ -165,7 +165,9 @@ async fn notice_runs_out() {
         .session
         .report(spec.lease, "it has ended", |report| report.state == LeaseState::Ended)
         .await;
-    assert!(matches!(report.ending, Some(Ending::NodeFailed { reason }) if reason.contains("owner")));
+    assert!(
+        matches!(report.ending, Some(Ending::NodeFailed { reason }) if reason.contains("owner"))
+    );
     grid.session.send(ToAgent::Recorded { lease: spec.lease });
     soon("the agent stops", running).await.unwrap();
 }

@@ -36,9 +36,7 @@ async fn it_serves_counts_lies_dies_and_comes_back() {
     assert!(response.starts_with("HTTP/1.1 200") && response.contains("sim-1"), "{response}");
     session.report(serving.lease, "it is counted", |report| report.counters.requests == 1).await;
     session.grant(&standby).await;
-    session
-        .report(standby.lease, "it is warm", |report| report.state == LeaseState::Warm)
-        .await;
+    session.report(standby.lease, "it is warm", |report| report.state == LeaseState::Warm).await;
     session.send(ToAgent::Activate { lease: standby.lease });
     session
         .report(serving.lease, "it is fenced", |report| report.ending == Some(Ending::Fenced))
@@ -50,7 +48,10 @@ async fn it_serves_counts_lies_dies_and_comes_back() {
     sim.set_counters(standby.lease, None);
     sim.kill();
     let mut nothing = [0; 1];
-    assert!(matches!(soon("the lifeline is cut", lifeline.read(&mut nothing)).await, Ok(0) | Err(_)));
+    assert!(matches!(
+        soon("the lifeline is cut", lifeline.read(&mut nothing)).await,
+        Ok(0) | Err(_)
+    ));
     assert!(!session.link.is_closed(), "a dead process closes no link");
     sim.restart().await.unwrap();
     drop(session);

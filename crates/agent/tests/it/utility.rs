@@ -338,8 +338,7 @@ impl House {
     }
 
     pub(crate) fn job(&self) -> LeaseSpec {
-        let job =
-            JobWorkload { program: program(), args: vec![], wall_ms_max: 60_000, seed: None };
+        let job = JobWorkload { program: program(), args: vec![], wall_ms_max: 60_000, seed: None };
         self.spec(Workload::Job(job), 0, 1)
     }
 

@@ -1,7 +1,7 @@
 //! What an earlier run left: apps, leases, parts, the newest root.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet, hash_map::Entry},
     sync::Arc,
 };
 
@@ -39,10 +39,12 @@ impl Control {
         let mut unfinished: HashSet<LeaseId> = HashSet::new();
         for lease in self.store.unfinished_leases(self.payer.series).await? {
             unfinished.insert(lease.id());
-            if !versions.contains_key(&lease.version) {
-                versions.insert(lease.version, self.store.version(lease.version).await?);
-            }
-            let number = versions.get(&lease.version).map_or(0, |version| version.number);
+            let number = match versions.entry(lease.version) {
+                Entry::Occupied(known) => known.get().number,
+                Entry::Vacant(unknown) => {
+                    unknown.insert(self.store.version(lease.version).await?).number
+                }
+            };
             let lease = restored(lease, number, now);
             self.with(|grid, _| grid.restore(lease));
         }

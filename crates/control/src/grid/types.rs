@@ -64,6 +64,7 @@ impl Default for GridConfig {
 
 /// What the grid wants done, in order. `Send` and `Routes` are to be carried out at once.
 #[derive(Debug, Clone, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "few at a time, and carried out at once")]
 pub enum Effect {
     /// Send this to a node, over its newest connection.
     Send(NodeId, ToAgent),

@@ -192,7 +192,7 @@ fn machine(n: u8) -> Machine {
             name: format!("machine {n}"),
             // Two machines of one supplier, the others each of their own.
             supplier: Address::repeat_byte(n.max(2)),
-            tier: if n % 3 == 0 { Tier::Datacenter } else { Tier::Crowd },
+            tier: if n.is_multiple_of(3) { Tier::Datacenter } else { Tier::Crowd },
             region: String::new(),
             offered: Resources {
                 cpu_millis: 4_000,
@@ -427,14 +427,14 @@ impl Sim {
         for which in 0..self.nodes.len() {
             self.drive(which);
         }
-        if now % 50 == 0 {
+        if now.is_multiple_of(50) {
             self.grid.passed(now);
             for app in 0..3 {
                 self.grid.load(now, self.apps[app].id, 0);
             }
             self.act();
         }
-        if now % 1_000 == 0 {
+        if now.is_multiple_of(1_000) {
             // The tick: what is believed is written down.
             let believed: Vec<_> = self.grid.counters().map(|(id, c)| (id, *c)).collect();
             for (id, counters) in believed {

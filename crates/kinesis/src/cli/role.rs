@@ -151,10 +151,22 @@ pub(crate) struct UtilitySettings {
     #[arg(long, value_name = "DOMAIN", env = "KINESIS_DOMAIN", hide_env_values = true)]
     pub(crate) domain: Option<String>,
     /// Serve HTTPS to customers with this certificate chain (PEM)
-    #[arg(long, value_name = "FILE", env = "KINESIS_TLS_CERT", hide_env_values = true, requires = "tls_key")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "KINESIS_TLS_CERT",
+        hide_env_values = true,
+        requires = "tls_key"
+    )]
     pub(crate) tls_cert: Option<PathBuf>,
     /// The certificate's private key (PEM)
-    #[arg(long, value_name = "FILE", env = "KINESIS_TLS_KEY", hide_env_values = true, requires = "tls_cert")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "KINESIS_TLS_KEY",
+        hide_env_values = true,
+        requires = "tls_cert"
+    )]
     pub(crate) tls_key: Option<PathBuf>,
 }
 

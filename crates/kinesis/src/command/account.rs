@@ -74,8 +74,7 @@ async fn deposit(args: AccountDeposit, url: Option<String>, out: Output) -> Resu
 }
 
 async fn show(url: Option<String>, out: Output) -> Result<()> {
-    let view: kinesis_control::api::AccountView =
-        Client::customer(url)?.get("/v1/account").await?;
+    let view: kinesis_control::api::AccountView = Client::customer(url)?.get("/v1/account").await?;
     out.result(&view, |w| {
         writeln!(w, "account   {}", view.account)?;
         writeln!(w, "name      {}", safe(&view.name))?;
@@ -103,6 +102,8 @@ fn operator(args: &Operator, url: Option<String>) -> Result<Client> {
             "only the utility's operator may do this, and its token is not at {}",
             candidates.iter().map(|c| c.display().to_string()).collect::<Vec<_>>().join(" or ")
         ),
-        hint: Some("name the grid's directory with --data, or the file with --operator-token-file".into()),
+        hint: Some(
+            "name the grid's directory with --data, or the file with --operator-token-file".into(),
+        ),
     })
 }

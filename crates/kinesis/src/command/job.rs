@@ -143,10 +143,9 @@ async fn follow(
             said.insert(part.part, line);
         }
         match app.state {
-            AppState::Completed
-            | AppState::Failed
-            | AppState::Stopped
-            | AppState::OverBudget => return Ok(app),
+            AppState::Completed | AppState::Failed | AppState::Stopped | AppState::OverBudget => {
+                return Ok(app);
+            }
             AppState::Pending | AppState::Running | AppState::Idle => {}
         }
         let done = parts.iter().filter(|part| part.state == "completed").count();
@@ -184,7 +183,9 @@ async fn settled_bill(client: &Client, app: &AppView) -> Result<Bill> {
     for _ in 0..25 {
         let bill = client.usage(&app.name).await?;
         let on_it = |part: &u32| {
-            bill.lines.iter().any(|l| l.replica == *part && l.ending.as_deref() == Some("completed"))
+            bill.lines
+                .iter()
+                .any(|l| l.replica == *part && l.ending.as_deref() == Some("completed"))
         };
         if completed.iter().all(on_it) {
             return Ok(bill);
@@ -303,7 +304,9 @@ fn write_report(w: &mut dyn Write, report: &Report<'_>, out: Option<&Path>) -> i
         writeln!(w)?;
         for output in report.outputs {
             let at = match out {
-                Some(dir) => dir.join(output.part.to_string()).join(&output.path).display().to_string(),
+                Some(dir) => {
+                    dir.join(output.part.to_string()).join(&output.path).display().to_string()
+                }
                 None => format!("part {}: {}", output.part, safe(&output.path)),
             };
             writeln!(w, "{at}  {}", bytes(output.bytes))?;
@@ -311,7 +314,16 @@ fn write_report(w: &mut dyn Write, report: &Report<'_>, out: Option<&Path>) -> i
     }
     writeln!(w)?;
     let mut t = table([
-        "part", "state", "node", "tier", ">worked", ">cpu", ">energy", ">billed", ">supplier", ">JOULE",
+        "part",
+        "state",
+        "node",
+        "tier",
+        ">worked",
+        ">cpu",
+        ">energy",
+        ">billed",
+        ">supplier",
+        ">JOULE",
     ]);
     for part in &report.parts {
         t.add_row([

@@ -22,7 +22,8 @@ pub(crate) async fn ps(args: customer::Ps, url: Option<String>, out: Output) -> 
     let mut apps = client.apps().await?;
     apps.retain(|app| args.all || !over(app.state));
     out.result(&apps, |w| {
-        let mut t = table(["name", "kind", "state", "version", "where", ">requests", ">spent", "url"]);
+        let mut t =
+            table(["name", "kind", "state", "version", "where", ">requests", ">spent", "url"]);
         for app in &apps {
             t.add_row([
                 app.name.clone(),
@@ -64,8 +65,7 @@ fn app_page(w: &mut dyn Write, app: &AppView) -> io::Result<()> {
         writeln!(w, "url       {}", safe(url))?;
     }
     writeln!(w, "version   {} of {}", app.version, app.versions.len())?;
-    let budget =
-        app.budget_nanousd.map_or_else(String::new, |budget| format!(" of {budget}"));
+    let budget = app.budget_nanousd.map_or_else(String::new, |budget| format!(" of {budget}"));
     writeln!(w, "spent     {}{budget}", app.spent_nanousd)?;
     writeln!(w, "requests  {}", app.requests)?;
     writeln!(w)?;
@@ -94,7 +94,8 @@ pub(super) fn replicas(w: &mut dyn Write, app: &AppView) -> io::Result<()> {
     if app.replicas.is_empty() {
         return writeln!(w, "nothing of it runs now");
     }
-    let mut t = table(["replica", "epoch", "role", "state", "node", "tier", "version", ">requests"]);
+    let mut t =
+        table(["replica", "epoch", "role", "state", "node", "tier", "version", ">requests"]);
     for replica in &app.replicas {
         t.add_row([
             replica.replica.to_string(),
@@ -187,7 +188,15 @@ pub(crate) async fn usage(args: customer::Usage, url: Option<String>, out: Outpu
 /// A bill, line by line. Only what was used is on it.
 pub(super) fn bill(w: &mut dyn Write, bill: &Bill) -> io::Result<()> {
     let mut t = table([
-        "replica", "node", "tier", ">worked", ">cpu", ">energy", ">requests", ">billed", ">supplier",
+        "replica",
+        "node",
+        "tier",
+        ">worked",
+        ">cpu",
+        ">energy",
+        ">requests",
+        ">billed",
+        ">supplier",
         ">JOULE",
     ]);
     let used = bill.lines.iter().filter(|line| line.counters != Counters::default());
@@ -218,7 +227,11 @@ fn joules(mj: u64) -> String {
     format!("{}.{:03}", mj / 1000, mj % 1000)
 }
 
-pub(crate) async fn rollback(args: customer::Named, url: Option<String>, out: Output) -> Result<()> {
+pub(crate) async fn rollback(
+    args: customer::Named,
+    url: Option<String>,
+    out: Output,
+) -> Result<()> {
     let client = Client::customer(url)?;
     let app = client.rollback(&args.name, &idempotency_key(None)).await?;
     out.result(&app, |w| writeln!(w, "{} goes back to version {}", app.name, app.version))
@@ -242,7 +255,14 @@ pub(crate) async fn nodes(url: Option<String>, out: Output) -> Result<()> {
 
 fn write_nodes(w: &mut dyn Write, nodes: &[NodeView]) -> io::Result<()> {
     let mut t = table([
-        "name", "node", "tier", "region", "state", ">free cores", ">free memory", ">leases",
+        "name",
+        "node",
+        "tier",
+        "region",
+        "state",
+        ">free cores",
+        ">free memory",
+        ">leases",
         ">JOULE earned",
     ]);
     for node in nodes {

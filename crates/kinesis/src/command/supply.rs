@@ -85,8 +85,11 @@ fn write_status(w: &mut dyn Write, status: &Status) -> io::Result<()> {
         }
     }
     for account in &status.accounts {
-        writeln!(w, "earned    {} JOULE, {} of it signed for", account.earned_nanojoule,
-            account.paid_nanojoule)?;
+        writeln!(
+            w,
+            "earned    {} JOULE, {} of it signed for",
+            account.earned_nanojoule, account.paid_nanojoule
+        )?;
         if let Some(alert) = &account.alert {
             writeln!(w, "          {}", safe(alert))?;
         }
@@ -182,7 +185,8 @@ async fn withdraw(args: &SupplyMoney, url: Option<String>, out: Output) -> Resul
         let supplier: Address = request.payment.supplier;
         let path = format!("/v1/suppliers/{supplier}/withdrawals");
         // The amount that is redeemed is the key: asking twice pays once.
-        let key = format!("{}-{}", request.payment.signed.root.tick, request.payment.cumulative_wei);
+        let key =
+            format!("{}-{}", request.payment.signed.root.tick, request.payment.cumulative_wei);
         paid.push(client.post(&path, &request, Some(&key)).await?);
     }
     let usd: NanoUsd = paid.iter().map(|p| p.paid_nanousd).sum();

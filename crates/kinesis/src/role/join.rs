@@ -13,10 +13,11 @@ use super::{Stop, raise_open_files};
 use crate::{
     cli::role::{Join, JoinSettings},
     client::Client,
-    config::{self, Layered},
-    error::{Error, Result},
     command::supply::agent,
-    endpoints, files,
+    config::{self, Layered},
+    endpoints,
+    error::{Error, Result},
+    files,
     output::Output,
     profile,
 };

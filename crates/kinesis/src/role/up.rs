@@ -161,7 +161,10 @@ impl Grid {
         let config = dir.join("up.toml");
         let text = toml::to_string(settings)
             .map_err(|e| Error::Config { path: config.clone(), source: e.into() })?;
-        files::write_private(&config, &format!("# Written by `kinesis up` at each start.\n{text}"))?;
+        files::write_private(
+            &config,
+            &format!("# Written by `kinesis up` at each start.\n{text}"),
+        )?;
         let path = |p: &Path| p.to_string_lossy().into_owned();
         let mut all: Vec<String> = args.iter().map(|arg| (*arg).to_owned()).collect();
         all.extend(["--data".into(), path(dir), "--config".into(), path(&config)]);
@@ -209,7 +212,8 @@ impl Grid {
                 Some(Change::Up) => tracing::info!(name = child.spec.name, "answers"),
                 Some(Change::Died { how, again_in }) => {
                     let ms = again_in.as_millis();
-                    self.out.warn(format!("{} {how}; starting it again in {ms} ms", child.spec.name));
+                    self.out
+                        .warn(format!("{} {how}; starting it again in {ms} ms", child.spec.name));
                 }
             }
             changed = true;
@@ -239,7 +243,8 @@ impl Grid {
 
     /// Stops suppliers first, the chain last, so that the last earnings are still posted.
     async fn stop(&mut self) {
-        let core = self.children.iter().take_while(|c| !c.spec.name.starts_with("supplier")).count();
+        let core =
+            self.children.iter().take_while(|c| !c.spec.name.starts_with("supplier")).count();
         let (core, suppliers) = self.children.split_at_mut(core);
         futures_util::future::join_all(suppliers.iter_mut().map(|s| s.stop(STOP_MAX))).await;
         for child in core.iter_mut().rev() {

@@ -173,9 +173,13 @@ impl Running {
             ("--portal", portal.addr()),
             ("--relay", relay.addr()),
         ];
-        heard.extend(endpoint.addr().addrs.first().map(|addr| {
-            ("--wire", SocketAddr::new(at_wire.ip(), addr.port()))
-        }));
+        heard.extend(
+            endpoint
+                .addr()
+                .addrs
+                .first()
+                .map(|addr| ("--wire", SocketAddr::new(at_wire.ip(), addr.port()))),
+        );
         heard.extend(control.lifeline_addr().map(|addr| ("--lifeline", addr)));
         listens.extend(heard.into_iter().map(|(flag, addr)| (flag.to_owned(), addr)));
         let endpoints = UtilityEndpoints {

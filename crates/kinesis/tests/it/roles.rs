@@ -10,8 +10,21 @@ fn a_busy_port_names_the_port_and_the_flag() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port().to_string();
     let args = [
-        "up", "--data", "grid", "--rpc", "0", "--ingress", "0", "--portal", &port, "--relay", "0",
-        "--wire", "0", "--lifeline", "0",
+        "up",
+        "--data",
+        "grid",
+        "--rpc",
+        "0",
+        "--ingress",
+        "0",
+        "--portal",
+        &port,
+        "--relay",
+        "0",
+        "--wire",
+        "0",
+        "--lifeline",
+        "0",
     ];
     let output = run(home.path(), &args);
     let text = seen(home.path(), &output).replace(&port, "PORT");

@@ -18,7 +18,7 @@ async fn until(utility: &Utility, path: &str, fits: impl Fn(&str) -> bool) -> im
     let found = async {
         let mut read = String::new();
         while let Some(chunk) = body.next().await {
-            read.push_str(&String::from_utf8(chunk.unwrap().to_vec()).unwrap());
+            read.push_str(std::str::from_utf8(&chunk.unwrap()).unwrap());
             while let Some(end) = read.find("\n\n") {
                 let event: String = read.drain(..end + 2).collect();
                 if fits(&event) {

@@ -1,5 +1,6 @@
 //! Real sandboxes with real guests: the runner is this crate's own binary, the guests are the
 //! examples `probe`, `errand`, `stopwatch` and `hello`.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
 
 mod hostile;
 mod job;

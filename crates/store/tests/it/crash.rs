@@ -106,8 +106,8 @@ async fn survives(url: &str) {
             assert!(job.spent_nanousd.0 >= said("spent"));
         }
         // What was counted and posted agrees, so that the next process goes on from there.
-        let one = store.unfinished_leases(SERIES).await.unwrap().into_iter();
-        let one = one.filter(|lease| lease.kind == AppKind::Service).next_back().unwrap();
+        let mut one = store.unfinished_leases(SERIES).await.unwrap().into_iter();
+        let one = one.rfind(|lease| lease.kind == AppKind::Service).unwrap();
         assert_eq!(
             one.posted.supplier_nanousd.0,
             i64::try_from(one.counters.wall_ms).unwrap() * 1_000

@@ -3,6 +3,7 @@
 //! [`cases`] is the conformance suite: each case runs on SQLite in memory, on SQLite in a file, and
 //! on a PostgreSQL server started for it. [`crash`] kills a process that posts; [`model`] compares
 //! random histories with plain arithmetic.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
 
 mod artifacts;
 mod cases;

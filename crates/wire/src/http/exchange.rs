@@ -24,6 +24,7 @@ pub(super) struct Kept {
 }
 
 /// Why an exchange failed.
+#[expect(clippy::large_enum_variant, reason = "the request itself comes back, unmoved")]
 pub(super) enum Failed {
     /// Nothing of the request was written.
     NotSent(Request<RequestBody>, hyper::Error),

@@ -33,7 +33,9 @@ pub(super) async fn settle(
         None if chain_id == dev::CHAIN_ID => develop(rpc, &key).await?,
         None => {
             return Err(Error::Usage {
-                message: format!("chain {chain_id} is no development chain: nothing is deployed there"),
+                message: format!(
+                    "chain {chain_id} is no development chain: nothing is deployed there"
+                ),
                 hint: Some("name the escrow contract with --escrow ADDRESS".into()),
             });
         }
@@ -63,10 +65,8 @@ fn client(
     escrow: kinesis_protocol::Address,
     key: Key,
 ) -> Result<Settlement> {
-    Settlement::new(rpc, chain_id, escrow, key).map_err(|e| Error::Usage {
-        message: format!("--chain: {e}"),
-        hint: None,
-    })
+    Settlement::new(rpc, chain_id, escrow, key)
+        .map_err(|e| Error::Usage { message: format!("--chain: {e}"), hint: None })
 }
 
 async fn patiently(rpc: &str) -> Result<u64> {
