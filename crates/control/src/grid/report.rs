@@ -13,6 +13,9 @@ use crate::{
 
 /// How much a service may have worked between its last record and a utility's restart.
 const UNRECORDED_MS: u64 = 5_000;
+/// How much longer than its notice a released lease may go on: the release may have to be sent again
+/// over another connection.
+const RELEASE_LATE_MS: u64 = 10_000;
 /// An activation that shows no effect for this long is sent again.
 const ACTIVATE_AGAIN_MS: u64 = 500;
 /// How many nodes a part remembers to have failed on.
@@ -207,7 +210,7 @@ fn measure(
     observe: Observe<'_>,
 ) -> Result<(), String> {
     // What was in flight when another took over may still be finished.
-    let fenced = lease.fenced_at_ms.map(|at| at.saturating_add(drain_ms));
+    let fenced = lease.fenced_at_ms.map(|at| at.saturating_add(drain_ms + RELEASE_LATE_MS));
     let until = fenced.map_or(now_ms, |fenced| fenced.min(now_ms));
     let mut bounds = Bounds {
         granted: &lease.spec.granted,
