@@ -35,10 +35,10 @@ pub(crate) fn run(name: &str, repetitions: usize) -> Result<()> {
         _ => {}
     }
     examples::rust()?;
-    step(
-        "release build",
-        cargo().args(["build", "--locked", "--workspace", "--bins", "--release"]),
-    )?;
+    let mut build = cargo();
+    build.args(["build", "--locked", "--workspace", "--release"]);
+    build.args(["--bin", "kinesis", "--bin", "kinesis-bench"]);
+    step("release build", &mut build)?;
     let mut bench = command(target().join("release/kinesis-bench"));
     bench.arg(name).arg("--kinesis").arg(target().join("release/kinesis"));
     bench.arg("--examples").arg(target().join("examples")).arg("--peers").arg(peers);

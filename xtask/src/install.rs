@@ -28,6 +28,8 @@ pub(crate) fn programs(wanted: &[&str]) -> Result<()> {
         "ip" => has("ip") || PathBuf::from("/usr/sbin/ip").is_file(),
         "nginx" | "haproxy" => has(program) || PathBuf::from("/usr/sbin").join(program).is_file(),
         "postgres" => has("postgres") || postgres(),
+        // Debian's python3 cannot make environments before python3-venv is there.
+        "python3" => has("python3") && python_can("ensurepip"),
         _ => has(program),
     };
     let packages: Vec<_> = PROGRAMS
@@ -53,6 +55,11 @@ pub(crate) fn programs(wanted: &[&str]) -> Result<()> {
             .args(&packages)
             .env("DEBIAN_FRONTEND", "noninteractive"),
     )
+}
+
+fn python_can(module: &str) -> bool {
+    let import = format!("import {module}");
+    command("python3").args(["-c", &import]).output().is_ok_and(|output| output.status.success())
 }
 
 fn postgres() -> bool {
