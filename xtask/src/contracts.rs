@@ -14,8 +14,16 @@ pub(crate) struct Count {
     pub(crate) failed: u64,
 }
 
-/// Runs them.
-pub(crate) fn run() -> Result<Count> {
+/// `cargo xtask contracts`.
+pub(crate) fn run() -> Result<()> {
+    let count = test()?;
+    println!("\n{} passed, {} failed", count.passed, count.failed);
+    ensure!(count.failed == 0, "not every test of the contracts passed");
+    Ok(())
+}
+
+/// Runs them and counts.
+pub(crate) fn test() -> Result<Count> {
     install::npm()?;
     let folder = root().join("contracts");
     step(
@@ -43,6 +51,5 @@ pub(crate) fn run() -> Result<Count> {
     }
     eprintln!("    contracts: {} passed, {} failed", count.passed, count.failed);
     ensure!(count.passed > 0, "forge ran no test");
-    ensure!(count.failed == 0, "{} of the contracts' tests failed", count.failed);
     Ok(count)
 }

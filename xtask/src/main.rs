@@ -67,7 +67,7 @@ fn main() -> ExitCode {
         Command::Test { filter } => test::run(filter.as_deref()),
         Command::Bench { name, repetitions } => bench::run(&name, repetitions),
         Command::Lint => lint::run(),
-        Command::Contracts => contracts::run().map(|_| ()),
+        Command::Contracts => contracts::run(),
         Command::Examples => examples::all(),
     };
     match done {

@@ -26,7 +26,7 @@ pub(crate) fn run(filter: Option<&str>) -> Result<()> {
     install::nextest()?;
     examples::all()?;
     install::npm()?;
-    let mut count = if filter.is_some() { Count::default() } else { contracts::run()? };
+    let mut count = if filter.is_some() { Count::default() } else { contracts::test()? };
     step("build", cargo().args(["build", "--locked", "--workspace", "--all-targets"]))?;
     let rust = nextest(filter)?;
     count.passed += rust.passed;
