@@ -1,10 +1,10 @@
 //! The lifeline: a plain TCP connection that says nothing and lives as long as this process.
 //!
 //! When the process dies, however it dies, the kernel closes the socket and the utility knows
-//! within a millisecond. It carries no data but the token that names its agent, so it needs no
+//! within a millisecond; so does the agent of the utility's. It carries no data but the token that names its agent, so it needs no
 //! encryption: whoever cut it could cut the packets too, and gains a failover at most.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -13,23 +13,28 @@ use tokio::{
 
 const DIAL_TIMEOUT: Duration = Duration::from_secs(3);
 const PAUSE: Duration = Duration::from_millis(500);
+/// A connection that stood this long was accepted; one that is closed sooner was refused.
+const STOOD: Duration = Duration::from_secs(1);
 /// The longest token that is sent: 64 hexadecimal digits, and room for a newer version.
 const TOKEN_BYTES_MAX: usize = 256;
 
-/// Holds the lifeline open, dials it again when it is lost. Runs until it is dropped, which closes
-/// it.
+/// Holds the lifeline open until the other end closes it, which a utility does when it dies. Dials
+/// again where it was refused. Dropping this closes it.
 pub(crate) async fn hold(addr: &str, token: &str) {
     if token.len() > TOKEN_BYTES_MAX {
         tracing::warn!("the utility's lifeline token is too long; doing without a lifeline");
-        return;
+        return std::future::pending().await;
     }
     loop {
         match tokio::time::timeout(DIAL_TIMEOUT, dial(addr, token)).await {
             Ok(Ok(mut socket)) => {
                 // Nothing is ever sent to us; the read ends when the other end goes away.
-                let mut nothing = [0; 64];
+                let (since, mut nothing) = (Instant::now(), [0; 64]);
                 while matches!(socket.read(&mut nothing).await, Ok(1..)) {}
                 tracing::debug!("the lifeline was closed by the other end");
+                if since.elapsed() >= STOOD {
+                    return;
+                }
             }
             Ok(Err(error)) => tracing::debug!(%error, addr, "the lifeline cannot be dialled"),
             Err(_) => tracing::debug!(addr, "the lifeline does not answer"),
@@ -56,15 +61,31 @@ mod tests {
         let addr = listener.local_addr().unwrap().to_string();
         let holder = tokio::spawn(async move { hold(&addr, "abcd").await });
         for _ in 0..2 {
-            let (mut socket, _) = listener.accept().await.unwrap();
-            let mut token = [0; 4];
-            socket.read_exact(&mut token).await.unwrap();
-            assert_eq!(&token, b"abcd");
+            named(&listener).await;
         }
-        let (mut last, _) = listener.accept().await.unwrap();
-        let mut token = [0; 4];
-        last.read_exact(&mut token).await.unwrap();
+        let mut last = named(&listener).await;
         holder.abort();
-        assert!(matches!(last.read(&mut token).await, Ok(0) | Err(_)));
+        assert!(matches!(last.read(&mut [0; 4]).await, Ok(0) | Err(_)));
+    }
+
+    #[tokio::test]
+    async fn a_lifeline_that_stood_ends_with_the_other_end() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = listener.local_addr().unwrap().to_string();
+        let holder = tokio::spawn(async move { hold(&addr, "abcd").await });
+        let socket = named(&listener).await;
+        tokio::time::sleep(STOOD * 2).await;
+        assert!(!holder.is_finished());
+        drop(socket);
+        tokio::time::timeout(Duration::from_secs(20), holder).await.unwrap().unwrap();
+    }
+
+    /// Accepts a lifeline and reads its token.
+    async fn named(listener: &TcpListener) -> TcpStream {
+        let (mut socket, _) = listener.accept().await.unwrap();
+        let mut token = [0; 4];
+        socket.read_exact(&mut token).await.unwrap();
+        assert_eq!(&token, b"abcd");
+        socket
     }
 }

@@ -56,6 +56,8 @@ enum Lost {
     Closed,
     #[error("the utility said nothing for {} ms", GIVE_UP.as_millis())]
     Silent,
+    #[error("the utility's process died")]
+    Died,
     #[error("the utility did not answer the hello")]
     NoWelcome,
     #[error("the utility does not accept this node: {0}")]
@@ -129,9 +131,12 @@ async fn connected(
     }
     *peer.terms.lock() = Some(terms);
     node.read_escrow.notify_one();
-    let _lifeline = welcome.lifeline.map(|(addr, token)| {
-        AbortOnDropHandle::new(tokio::spawn(async move { lifeline::hold(&addr, &token).await }))
-    });
+    let lifeline = async {
+        match &welcome.lifeline {
+            Some((addr, token)) => lifeline::hold(addr, token).await,
+            None => std::future::pending().await,
+        }
+    };
     tracing::info!(utility = peer.node.short(), "joined the grid");
     peer.link.send_replace(Some(link.clone()));
     let (answers, outgoing) = mpsc::channel(ANSWERS_MAX);
@@ -139,6 +144,8 @@ async fn connected(
         lost = read(node, peer, &mut recv, &answers, payments, terms) => lost,
         lost = write(node, peer, &mut send, outgoing) => lost,
         lost = accept(node, peer, link) => lost,
+        // Known a second or two before the silence of the link would tell.
+        () = lifeline => Err(Lost::Died),
     }
 }
 

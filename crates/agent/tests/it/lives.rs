@@ -120,8 +120,9 @@ async fn a_lease_ends_when_its_utility_is_gone_for_its_term() {
     grid.session.silent.send_replace(false);
     grid.session.link.close("back again");
     let session = grid.utility.welcome().await;
-    let report = session.hello.iter().find(|report| report.lease == short.lease).unwrap();
-    assert_eq!(report.ending, Some(Ending::Expired));
+    session
+        .report(short.lease, "it says how", |report| report.ending == Some(Ending::Expired))
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
