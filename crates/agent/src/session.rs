@@ -5,7 +5,7 @@
 //! heartbeats and answers, and an acceptor that gives each stream a task. Leases belong to the
 //! [`Node`] and do not notice.
 
-use std::{sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use kinesis_protocol::{
     JoulePrice, LeaseReport, LeaseState,
@@ -71,10 +71,11 @@ pub(crate) async fn serve(node: Arc<Node>, peer: Arc<Peer>, endpoint: Endpoint, 
     let (payments, waiting) = mpsc::channel(PAYMENTS_MAX);
     let _payments =
         AbortOnDropHandle::new(tokio::spawn(take_payments(node.clone(), peer.clone(), waiting)));
+    let addresses = at.addrs.clone();
     let mut dialling = Reconnect::new(endpoint, at);
     loop {
         let link = dialling.next().await;
-        let lost = connected(&node, &peer, &link, &payments).await;
+        let lost = connected(&node, &peer, &link, &payments, &addresses).await;
         peer.link.send_replace(None);
         link.close("the session is over");
         match lost {
@@ -103,6 +104,7 @@ async fn connected(
     peer: &Arc<Peer>,
     link: &Link,
     payments: &Payments,
+    addresses: &[SocketAddr],
 ) -> Result<std::convert::Infallible, Lost> {
     let (mut send, mut recv): (FrameSender<ToUtility>, FrameReceiver<ToAgent>) =
         link.open_control().await?;
@@ -132,7 +134,11 @@ async fn connected(
     *peer.terms.lock() = Some(terms);
     node.read_escrow.notify_one();
     let lifeline = async {
-        match &welcome.lifeline {
+        match welcome
+            .lifeline
+            .as_ref()
+            .and_then(|(addr, token)| lifeline::own(addr, token, addresses))
+        {
             Some((addr, token)) => lifeline::hold(addr, token).await,
             None => std::future::pending().await,
         }

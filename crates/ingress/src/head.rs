@@ -103,7 +103,11 @@ pub(crate) fn host<B>(request: &Request<B>) -> Option<(Cow<'_, str>, HeaderValue
         None => {
             let text = request.headers().get(header::HOST)?.to_str().ok()?;
             match text.rfind(':') {
-                Some(colon) if !text[colon..].contains(']') => &text[..colon],
+                Some(colon) if !text[colon..].contains(']') => {
+                    // What is written is passed on: nothing but a port may follow the name.
+                    text[colon + 1..].parse::<u16>().ok().filter(|_| !text.contains('+'))?;
+                    &text[..colon]
+                }
                 _ => text,
             }
         }
@@ -318,6 +322,20 @@ mod tests {
         assert_eq!(request.headers()["x-kept"], "1");
         assert_eq!(request.headers()["te"], "trailers");
         assert_eq!(request.headers()["host"], "a.example");
+    }
+
+    #[test]
+    fn nothing_but_a_port_follows_a_name() {
+        let of = |written: &str| {
+            let request = Request::builder().header("host", written).body(()).unwrap();
+            host(&request).map(|(name, _)| name.into_owned())
+        };
+        assert_eq!(of("A.example:80").as_deref(), Some("a.example"));
+        assert_eq!(of("[::1]:80").as_deref(), Some("[::1]"));
+        for evil in ["a:80\";proto=https;for=10.0.0.1;x=\"", "a:", "a:+80", "a:99999", "a:b", "a b"]
+        {
+            assert_eq!(of(evil), None, "{evil}");
+        }
     }
 
     #[test]

@@ -55,9 +55,10 @@ async fn serve(link: &Link, shared: &Arc<Shared>) -> Result<(), WireError> {
                 None => return Ok(()),
                 Some(ToAgent::Welcome { lifeline, lifeline_token, .. }) => {
                     welcomed = true;
-                    let held = lifeline.zip(lifeline_token).map(|(addr, token)| {
+                    let at = lifeline.and_then(|addr| addr.parse().ok());
+                    let held = at.zip(lifeline_token).map(|(addr, token)| {
                         AbortOnDropHandle::new(tokio::spawn(async move {
-                            lifeline::hold(&addr, &token).await;
+                            lifeline::hold(addr, &token).await;
                         }))
                     });
                     *shared.lifeline.lock() = held;

@@ -84,12 +84,31 @@ pub(super) fn router(chain: EmbeddedChain) -> Router {
         .with_state(chain)
 }
 
+/// Whether the request is for an address, or for `localhost`. A page that points a name of its own at
+/// this machine would be of one origin with it otherwise.
+fn named_locally(headers: &HeaderMap) -> bool {
+    let Some(host) = headers.get(header::HOST).and_then(|host| host.to_str().ok()) else {
+        return false;
+    };
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|digit| digit.is_ascii_digit()) => name,
+        _ => host,
+    };
+    let address = name.trim_start_matches('[').trim_end_matches(']');
+    address.parse::<std::net::IpAddr>().is_ok()
+        || name == "localhost"
+        || name.ends_with(".localhost")
+}
+
 async fn serve(State(chain): State<EmbeddedChain>, headers: HeaderMap, body: Body) -> Response {
     // A web page may post other types to any address without asking; this one its browser must ask
     // for first, and is not granted. Otherwise any page could move the clock of a chain at home.
     let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
     if !kind.is_some_and(|kind| kind.to_ascii_lowercase().starts_with("application/json")) {
         return StatusCode::UNSUPPORTED_MEDIA_TYPE.into_response();
+    }
+    if !named_locally(&headers) {
+        return StatusCode::FORBIDDEN.into_response();
     }
     let answer = match serde_json::from_slice(&body) {
         Ok(Value::Array(calls)) if calls.is_empty() => {

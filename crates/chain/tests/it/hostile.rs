@@ -3,7 +3,7 @@
 use proptest::{prelude::*, test_runner::TestRunner};
 use serde_json::{Value, json};
 
-use crate::support::{call, embedded, post, post_as, result};
+use crate::support::{call, embedded, post, post_as, post_to, result};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn malformed_bodies_get_errors_and_the_chain_goes_on() {
@@ -36,6 +36,10 @@ async fn malformed_bodies_get_errors_and_the_chain_goes_on() {
     // What a web page can send without asking is not taken.
     let mine = r#"{"id": 1, "method": "evm_mine"}"#;
     assert_eq!(post_as("text/plain", &chain.url, mine).await.0, 415);
+    // A page whose name was pointed at this machine after it was loaded.
+    assert_eq!(post_to("evil.example:8545", &chain.url, mine).await, 403);
+    let ask = r#"{"id": 1, "method": "eth_chainId"}"#;
+    assert_eq!(post_to("localhost:8545", &chain.url, ask).await, 200);
     let (status, _) = post(&chain.url, vec![b' '; 3 << 20]).await;
     assert_eq!(status, 413);
     assert_eq!(result(&chain.url, "eth_blockNumber", json!([])).await, "0x0");
