@@ -21,7 +21,7 @@ pub(crate) fn run(name: &str, repetitions: usize) -> Result<()> {
             let features = [
                 "--no-default-features",
                 "--features",
-                "serve,run,component-model,cranelift,pooling-allocator,parallel-compilation",
+                "serve,run,component-model,component-model-async,cranelift,pooling-allocator,parallel-compilation",
             ];
             if !peers.join("bin/wasmtime").is_file() {
                 let mut install = cargo();
