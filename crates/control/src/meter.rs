@@ -34,7 +34,7 @@ pub struct Bounds<'a> {
     pub held_ms: u64,
     /// The longest its work may take at all: a job's own limit.
     pub wall_ms_max: Option<u64>,
-    /// What the ingress saw; `None` for jobs, whose traffic nobody sees and nobody prices.
+    /// What the ingress saw; `None` for jobs, whose traffic nobody sees and nobody pays for.
     pub observed: Option<Observed>,
 }
 
@@ -92,6 +92,8 @@ pub fn accept(
             // Nobody asked it anything: whatever it did, nobody ordered.
             seen = Counters { energy_source: seen.energy_source, ..Counters::default() };
         }
+    } else {
+        seen = Counters { rx_bytes: 0, tx_bytes: 0, requests: 0, ..seen };
     }
     Ok(accepted.max(&seen))
 }
@@ -154,6 +156,13 @@ mod tests {
     fn an_app_nobody_asked_costs_nothing() {
         let accepted = accept(&Counters::default(), &used(900), &bounds(1_000, saw(0, 0))).unwrap();
         assert_eq!(accepted, Counters::default());
+    }
+
+    #[test]
+    fn traffic_that_nobody_saw_is_not_believed() {
+        let told = Counters { rx_bytes: u64::MAX, tx_bytes: u64::MAX, ..used(900) };
+        let accepted = accept(&Counters::default(), &told, &bounds(1_000, None)).unwrap();
+        assert_eq!(accepted, Counters { tx_bytes: 0, requests: 0, ..used(900) });
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What a lease's report leads to, and what its end means for the job it was a part of.
 
 use kinesis_protocol::{
-    Ending, LeaseReport, LeaseState, NodeId, Workload, manifest::Kind, message::ToAgent,
+    Counters, Ending, LeaseReport, LeaseState, NodeId, Workload, manifest::Kind, message::ToAgent,
     usage::Traffic,
 };
 
@@ -13,6 +13,10 @@ use crate::{
 
 /// How much a service may have worked between its last record and a utility's restart.
 const UNRECORDED_MS: u64 = 5_000;
+/// The requests, and the bytes each way, that a service may have had in that time however quiet it
+/// was before.
+const UNRECORDED_REQUESTS: u64 = 1_000;
+const UNRECORDED_BYTES: u64 = 64 << 10;
 /// How much longer than its notice a released lease may go on: the release may have to be sent again
 /// over another connection.
 const RELEASE_LATE_MS: u64 = 10_000;
@@ -201,6 +205,24 @@ impl Grid {
     }
 }
 
+/// What may have passed through an earlier run's ingress: what is recorded, and for a few seconds
+/// more at the same rate.
+fn unrecorded(recorded: &Counters) -> Observed {
+    let more = |counted: u64, least: u64| {
+        let wall_ms = u128::from(recorded.wall_ms.max(UNRECORDED_MS));
+        let same = u128::from(counted) * u128::from(UNRECORDED_MS) / wall_ms;
+        counted.saturating_add(u64::try_from(same).unwrap_or(u64::MAX).max(least))
+    };
+    Observed {
+        busy_ms: recorded.wall_ms.saturating_add(UNRECORDED_MS),
+        traffic: Traffic {
+            rx_bytes: more(recorded.rx_bytes, UNRECORDED_BYTES),
+            tx_bytes: more(recorded.tx_bytes, UNRECORDED_BYTES),
+            requests: more(recorded.requests, UNRECORDED_REQUESTS),
+        },
+    }
+}
+
 /// Believes a report as far as it can be true.
 fn measure(
     now_ms: u64,
@@ -223,7 +245,8 @@ fn measure(
         Workload::Service(_) if lease.restored => {
             // What the ingress of the earlier run saw is gone with it: what was recorded holds, and
             // what the seconds after that allow.
-            bounds.wall_ms_max = Some(lease.counters.wall_ms + UNRECORDED_MS);
+            bounds.wall_ms_max = Some(lease.counters.wall_ms.saturating_add(UNRECORDED_MS));
+            bounds.observed = Some(unrecorded(&lease.counters));
         }
         Workload::Service(_) => {
             let base = &lease.base;
