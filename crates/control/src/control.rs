@@ -97,6 +97,8 @@ pub struct Control {
     replicas: Mutex<HashMap<LeaseId, Arc<ReplicaRoute>>>,
     sessions: Mutex<HashMap<NodeId, Session>>,
     traffic: Mutex<HashMap<LeaseId, Arc<LeaseTraffic>>>,
+    /// What nodes sent as outputs of each lease: files and bytes.
+    outputs: Mutex<HashMap<LeaseId, (usize, u64)>>,
     next_session: AtomicU64,
     lifelines: Mutex<HashMap<String, (NodeId, u64)>>,
     lifeline_addr: Option<SocketAddr>,
@@ -179,6 +181,7 @@ impl Control {
             replicas: Mutex::default(),
             sessions: Mutex::default(),
             traffic: Mutex::default(),
+            outputs: Mutex::default(),
             next_session: AtomicU64::new(0),
             lifelines: Mutex::default(),
             lifeline_addr,

@@ -25,7 +25,8 @@ use std::{
 };
 
 use kinesis_protocol::{
-    AppId, Counters, Ending, Epoch, LeaseId, NodeId, Replica, Workload, message::ToAgent,
+    AccountId, AppId, Counters, Ending, Epoch, LeaseId, NanoUsd, NodeId, Replica, Workload,
+    message::ToAgent,
 };
 
 pub use types::{
@@ -37,6 +38,7 @@ use crate::{
     api::{AppState, Event},
     autoscale::Scale,
     meter::Observed,
+    scheduler,
 };
 
 /// What the ingress saw of a lease; `None` where it saw nothing of it.
@@ -82,6 +84,7 @@ pub struct Grid {
     apps: BTreeMap<AppId, App>,
     leases: BTreeMap<LeaseId, Lease>,
     by_app: BTreeMap<AppId, BTreeSet<LeaseId>>,
+    balances: BTreeMap<AccountId, NanoUsd>,
     effects: Vec<Effect>,
     grace_until_ms: u64,
     passed_at_ms: u64,
@@ -116,6 +119,7 @@ impl Grid {
             apps: BTreeMap::new(),
             leases: BTreeMap::new(),
             by_app: BTreeMap::new(),
+            balances: BTreeMap::new(),
             effects: Vec::new(),
             passed_at_ms: now_ms,
             retried_at_ms: now_ms,
@@ -189,6 +193,32 @@ impl Grid {
         let (id, app) = (lease.spec.lease, lease.spec.key.app);
         self.by_app.entry(app).or_default().insert(id);
         self.leases.insert(id, lease);
+    }
+
+    /// What an account has left. Nothing is placed for it that could cost more before its spending
+    /// is seen; what runs is not touched.
+    pub fn set_balance(&mut self, account: AccountId, balance: NanoUsd) {
+        self.balances.insert(account, balance);
+    }
+
+    /// What further leases of an account may cost together in an hour of full use, so that its
+    /// balance lasts for [`GridConfig::covered_ms`]; `None` where the balance is not known.
+    fn covered(&self, account: AccountId) -> Option<NanoUsd> {
+        const HOUR_MS: i128 = 3_600_000;
+        let balance = i128::from(self.balances.get(&account)?.0.max(0));
+        let most = balance * HOUR_MS / i128::from(self.config.covered_ms.max(1));
+        let owned = |app: &AppId| self.apps.get(app).is_some_and(|a| a.spec.account == account);
+        let held: i128 = self
+            .leases
+            .values()
+            .filter(|lease| lease.is_live() && owned(&lease.spec.key.app))
+            .map(|lease| {
+                let markup_bp = self.config.markup_bp;
+                i128::from(scheduler::per_hour(&lease.info, &lease.spec.granted, markup_bp).0)
+            })
+            .sum();
+        let left = (most - held).clamp(0, i128::from(i64::MAX));
+        Some(NanoUsd(i64::try_from(left).unwrap_or(i64::MAX)))
     }
 
     /// Wants nothing of an app any more.

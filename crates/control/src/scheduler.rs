@@ -21,6 +21,9 @@ pub struct Request {
     pub optimise: Optimise,
     /// The most an hour in full use may cost the customer.
     pub max_per_hour: Option<NanoUsd>,
+    /// The most that an hour in full use may cost, so that the account's balance lasts until its
+    /// spending has been seen. `None`: nobody knows the balance.
+    pub covered: Option<NanoUsd>,
     /// What comes on top of the node's own price, margin and fee together, in ten-thousandths.
     pub markup_bp: u32,
     /// Suppliers that hold the replica already: the standby must survive each of them.
@@ -111,6 +114,9 @@ pub fn refusal(request: &Request, node: &Candidate<'_>) -> Option<String> {
     let cost = per_hour(info, &request.wanted, request.markup_bp);
     if let Some(most) = request.max_per_hour.filter(|most| cost > *most) {
         return Some(format!("an hour in full use costs {cost} there, the cap is {most}"));
+    }
+    if request.covered.is_some_and(|covered| cost > covered) {
+        return Some("the account's balance does not last for what full use costs there".into());
     }
     None
 }
@@ -203,6 +209,8 @@ mod tests {
             free.clone(),
             "the cap is $0.000000001",
         );
+        let poor = Request { covered: Some(NanoUsd(1)), ..wanted() };
+        says(poor, free.clone(), "balance does not last");
         says(
             Request { refused_by: vec![(a.node, "owner is gaming".into())], ..wanted() },
             free.clone(),

@@ -9,7 +9,7 @@ use std::{
 };
 
 use kinesis_protocol::{
-    Benchmark, NodeId, NodeInfo,
+    AttoUsd, Benchmark, NodeId, NodeInfo, Prices,
     benchmark::{Answer, CHECKPOINTS_MAX},
     message::{self, HEARTBEAT_MS, ToAgent, ToUtility},
 };
@@ -30,6 +30,10 @@ const FRAMES_MAX: usize = 1_024;
 const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
 /// Length of a lifeline's token, in hexadecimal digits.
 const TOKEN_DIGITS: usize = 64;
+/// The most that is paid for a byte: $10 for a gigabyte.
+const BYTE_PRICE_MAX: AttoUsd = AttoUsd(10_000_000_000);
+/// The most that is paid for a millijoule: about $10 for a kilowatt-hour.
+const MILLIJOULE_PRICE_MAX: AttoUsd = AttoUsd(3_000_000_000);
 /// How many stretches of a benchmark are recomputed.
 const STRETCHES_CHECKED: usize = 2;
 
@@ -114,13 +118,14 @@ impl Control {
             let _ = frames.try_send(ToAgent::Challenge { nonce: challenge.nonce, work_ms });
         }
         self.lifelines.lock().insert(hex::encode(token), (node, number));
-        let before =
-            self.sessions.lock().insert(node, Session { number, link: link.clone(), frames });
-        if let Some(before) = before {
-            before.link.close("a newer connection of this node took its place");
-        }
         self.remember_node(&info, None);
+        let session = Session { number, link: link.clone(), frames };
         self.with(|grid, now| {
+            // In one step: of two connections at once, the grid and the sessions keep the same.
+            let before = self.sessions.lock().insert(node, session);
+            if let Some(before) = before {
+                before.link.close("a newer connection of this node took its place");
+            }
             grid.node_joined(now, number, info, &leases, &|lease| self.observed(lease));
         });
         let seq = Arc::new(AtomicU64::new(0));
@@ -157,6 +162,7 @@ impl Control {
             )
         })?;
         info.validate()?;
+        believable(&info.prices)?;
         if info.node != link.peer() {
             return Err("the hello names another node than the connection proves".into());
         }
@@ -309,6 +315,22 @@ impl Control {
         }
         // The grid closes the link after it has switched the routes.
         self.with(|grid, now| grid.node_lost(now, node, number, "its process died"));
+    }
+}
+
+/// What no hour's price shows must not be dear: a customer could not see it coming.
+fn believable(prices: &Prices) -> Result<(), String> {
+    let hidden = [
+        ("rx_bytes", prices.rx_bytes, BYTE_PRICE_MAX),
+        ("tx_bytes", prices.tx_bytes, BYTE_PRICE_MAX),
+        ("energy_mj", prices.energy_mj, MILLIJOULE_PRICE_MAX),
+    ];
+    match hidden.into_iter().find(|(_, price, most)| price > most) {
+        None => Ok(()),
+        Some((name, price, most)) => Err(format!(
+            "price of {name} is {} atto-USD, the most this utility sells is {}",
+            price.0, most.0
+        )),
     }
 }
 

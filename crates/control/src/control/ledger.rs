@@ -136,6 +136,12 @@ impl Control {
                     return Err(error.into());
                 }
             };
+            {
+                let mut grid = self.grid.lock();
+                for (account, balance) in &posted.accounts {
+                    grid.set_balance(*account, *balance);
+                }
+            }
             ledger.posted.extend(changed);
             ledger.unsigned = true;
             for lease in &posted.leases {

@@ -76,7 +76,9 @@ impl Control {
         usd: NanoUsd,
         key: &IdempotencyKey,
     ) -> Result<AccountView, ControlError> {
-        Ok(view(self.store.deposit(account, usd, key, self.clock.now_ms()).await?))
+        let account = self.store.deposit(account, usd, key, self.clock.now_ms()).await?;
+        self.grid.lock().set_balance(account.account, account.balance_nanousd);
+        Ok(view(account))
     }
 
     /// Where an app would run, at what price, how soon, or why not. Changes nothing.
@@ -112,12 +114,7 @@ impl Control {
     ) -> Result<AppView, ControlError> {
         let manifest = manifest_of(request)?;
         self.check_artifacts(account, &manifest, request).await?;
-        let balance = self.store.account(account).await?.balance_nanousd;
-        if balance <= NanoUsd::ZERO {
-            return Err(ControlError::Payment(format!(
-                "the account's balance is {balance}: pay in before deploying"
-            )));
-        }
+        self.check_balance(account).await?;
         let _one = self.deploying.lock().await;
         let known = self.store.app_named(account, &manifest.name).await?;
         let wanted = {
@@ -163,6 +160,18 @@ impl Control {
         };
         self.want(&deployed.app).await?;
         self.view_app(deployed.app).await
+    }
+
+    /// Nothing starts on an empty account.
+    async fn check_balance(&self, account: AccountId) -> Result<(), ControlError> {
+        let balance = self.store.account(account).await?.balance_nanousd;
+        self.grid.lock().set_balance(account, balance);
+        if balance <= NanoUsd::ZERO {
+            return Err(ControlError::Payment(format!(
+                "the account's balance is {balance}: pay in before deploying"
+            )));
+        }
+        Ok(())
     }
 
     /// Has the grid want what the store says is wanted.
@@ -267,7 +276,7 @@ impl Control {
     /// Goes back to the version before the one that is wanted.
     ///
     /// # Errors
-    /// Where there is none before it, or the app is a job.
+    /// Where there is none before it, the app is a job, or the account has no money.
     pub async fn rollback(
         self: &Arc<Self>,
         account: AccountId,
@@ -276,6 +285,7 @@ impl Control {
     ) -> Result<AppView, ControlError> {
         let _one = self.deploying.lock().await;
         let app = self.named(account, name).await?;
+        self.check_balance(account).await?;
         let now = self.clock.now_ms();
         let app = match self.store.rollback(app.id, idempotency, now).await {
             Err(problem @ (StoreError::NoEarlierVersion(_) | StoreError::Invalid(_))) => {
@@ -444,6 +454,12 @@ fn manifest_of(request: &DeployRequest) -> Result<Manifest, ControlError> {
     let manifest = Manifest::parse(&request.manifest)?;
     if let Some(path) = paths(&manifest).find(|path| !request.artifacts.contains_key(*path)) {
         return Err(ControlError::Invalid(format!("artifacts lacks \"{path}\"")));
+    }
+    if let Some(host) = manifest.hosts.iter().find(|host| !host.contains('.')) {
+        // It would stand where an app of that name is looked for.
+        return Err(ControlError::Invalid(format!(
+            "hosts: \"{host}\" may be another app's name; a host of your own has a dot in it"
+        )));
     }
     // What the manifest does not name is not kept.
     if request.artifacts.len() > manifest.files.len() + 1 {

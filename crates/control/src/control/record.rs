@@ -83,6 +83,10 @@ impl Control {
                     .await;
                 if let Some(JobPosted::Billed(posted)) = posted {
                     self.ledger.lock().await.posted(&posted);
+                    if let Ok(account) = self.store.account(posted.account).await {
+                        let balance = account.balance_nanousd;
+                        self.grid.lock().set_balance(account.account, balance);
+                    }
                 }
             }
             outcome => {
@@ -118,6 +122,7 @@ impl Control {
         self.unposted.store(true, std::sync::atomic::Ordering::Release);
         self.with(|grid, _| grid.recorded(over.lease));
         self.traffic.lock().remove(&over.lease);
+        self.outputs.lock().remove(&over.lease);
     }
 
     pub(super) async fn record_state(

@@ -48,6 +48,9 @@ impl Control {
             let lease = restored(lease, number, now);
             self.with(|grid, _| grid.restore(lease));
         }
+        for account in self.store.accounts().await? {
+            self.grid.lock().set_balance(account.account, account.balance_nanousd);
+        }
         for app in self.store.apps(None).await? {
             let wanted = app.state == StoredState::Running;
             if !wanted && app.kind == AppKind::Job {

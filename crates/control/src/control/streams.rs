@@ -6,7 +6,7 @@ use bytes::Bytes;
 use futures_util::{StreamExt, stream::BoxStream};
 use kinesis_protocol::{
     ContentHash, LeaseId, NodeId, Workload,
-    lease::OUTPUT_BYTES_MAX,
+    lease::{OUTPUT_BYTES_MAX, OUTPUT_FILES_MAX},
     message::{StreamAnswer, StreamOpen},
 };
 use kinesis_wire::{Link, Stream, WireError};
@@ -19,6 +19,9 @@ use crate::grid::Phase;
 
 /// Streams of one agent that are served at once.
 const STREAMS_MAX: usize = 16;
+/// What of a part's outputs may be sent altogether: all of it once again where links were lost.
+const OUTPUT_UPLOADS_MAX: usize = OUTPUT_FILES_MAX * 2;
+const OUTPUT_SUM_MAX: u64 = OUTPUT_BYTES_MAX * 2;
 /// How long one stream may take.
 const STREAM_TIMEOUT: Duration = Duration::from_secs(600);
 
@@ -125,11 +128,29 @@ impl Control {
                 .map(|app| app.spec.account)
         };
         let account = account.ok_or("no job of yours runs under this lease")?;
-        if bytes > OUTPUT_BYTES_MAX {
-            return Err(format!("a part may leave at most {OUTPUT_BYTES_MAX} bytes"));
+        {
+            // Before they come, so that many at once cannot pass together.
+            let mut outputs = self.outputs.lock();
+            let (files, sum) = outputs.entry(lease).or_default();
+            let after = sum.saturating_add(bytes);
+            if *files >= OUTPUT_UPLOADS_MAX || bytes > OUTPUT_BYTES_MAX || after > OUTPUT_SUM_MAX {
+                return Err(format!(
+                    "a part may leave at most {OUTPUT_FILES_MAX} files and {OUTPUT_BYTES_MAX} bytes"
+                ));
+            }
+            (*files, *sum) = (*files + 1, after);
         }
         let content = ReaderStream::new(stream.take(bytes));
-        let stored = self.artifacts.put(hash, content, bytes).await.map_err(|e| e.to_string())?;
+        let stored = match self.artifacts.put(hash, content, bytes).await {
+            Ok(stored) => stored,
+            Err(error) => {
+                // Nothing of it is stored; its node sends it again.
+                if let Some((files, sum)) = self.outputs.lock().get_mut(&lease) {
+                    (*files, *sum) = (files.saturating_sub(1), sum.saturating_sub(bytes));
+                }
+                return Err(error.to_string());
+            }
+        };
         if stored != bytes {
             return Err(format!("{bytes} bytes were announced, {stored} came"));
         }

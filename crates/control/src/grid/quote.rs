@@ -25,11 +25,13 @@ impl Grid {
             Some(service) => (service.min.max(1), service.warm),
             None => (self.parts(spec), 0),
         };
+        let mut covered = self.covered(spec.account);
         for replica in (0..count).map(Replica) {
             let mut held = Vec::new();
             for copy in 0..=warm {
                 let role = if copy == 0 { Role::Active } else { Role::Standby };
                 let mut request = spec.request(replica, self.config.markup_bp);
+                request.covered = covered;
                 request.other_than.clone_from(&held);
                 let nodes = self.candidates().map(|mut node| {
                     if let Some(taken) = taken.get(&node.info.node) {
@@ -53,6 +55,7 @@ impl Grid {
                 let per_hour = node.map_or(NanoUsd::ZERO, |node| {
                     scheduler::per_hour(&node.info, &request.wanted, self.config.markup_bp)
                 });
+                covered = covered.map(|covered| (covered - per_hour).max(NanoUsd::ZERO));
                 if copy == 0 {
                     // A standby is frozen and costs nothing until it takes over.
                     total = total.checked_add(per_hour).unwrap_or(NanoUsd(i64::MAX));

@@ -399,6 +399,7 @@ impl Grid {
         let App { spec, refused, avoid, parts, .. } = self.apps.get(&id)?;
         let workload = spec.workload(replica)?;
         let mut request = spec.request(replica, self.config.markup_bp);
+        request.covered = self.covered(spec.account);
         request.refused_by =
             refused.iter().map(|(node, (_, reason))| (*node, reason.clone())).collect();
         request.avoid = avoid.keys().copied().collect();

@@ -41,6 +41,9 @@ pub struct GridConfig {
     pub refusal_ms: u64,
     /// How long a lost lease is remembered for its node to come back and settle it.
     pub forget_ms: u64,
+    /// For how long an account's balance must last when all it runs is in full use: until its
+    /// spending was seen, and what was told to end has ended.
+    pub covered_ms: u64,
     /// Margin and fee on top of the supplier's share, in ten-thousandths.
     pub markup_bp: u32,
 }
@@ -57,6 +60,7 @@ impl Default for GridConfig {
             patience_ms: 3_000,
             refusal_ms: 5_000,
             forget_ms: 86_400_000,
+            covered_ms: 60_000,
             markup_bp: 1_500,
         }
     }

@@ -17,10 +17,10 @@ use kinesis_control::{
     api::{AppState, AppView, ArtifactRef, DeployRequest, Event, Role},
 };
 use kinesis_protocol::{
-    AccountId, Address, AppId, Counters, NanoUsd, PaymentRoot, Signature, SignedRoot, Tier, U256,
-    root::PaymentProof,
+    AccountId, Address, AppId, AttoUsd, Counters, Ending, NanoUsd, PaymentRoot, Signature,
+    SignedRoot, Tier, U256, root::PaymentProof,
 };
-use kinesis_store::{Artifacts, IdempotencyKey, Store};
+use kinesis_store::{AppKind, Artifacts, IdempotencyKey, NewVersion, Store};
 use kinesis_wire::{Endpoint, EndpointConfig, NodeSecret, UtilityAddr, http::RequestBody};
 use parking_lot::Mutex;
 
@@ -515,4 +515,107 @@ async fn a_quote_says_where_and_why_not() {
     missing.artifacts.clear();
     let refused = utility.control.deploy(utility.account, &missing, None).await;
     assert!(matches!(refused, Err(ControlError::Invalid(_))), "{refused:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn traffic_that_no_ingress_saw_is_not_paid() {
+    let mut utility = Utility::start().await;
+    let agents = utility.suppliers(1).await;
+    let much = 1 << 50;
+    let forged = Counters {
+        wall_ms: 1,
+        rx_bytes: much,
+        tx_bytes: much,
+        requests: much,
+        ..Counters::default()
+    };
+    // A service, once the ingress that saw its traffic is gone.
+    let app = utility.deploy(&service("web", "[scale]\nwarm = 0\n")).await;
+    utility.get(app.id).await.unwrap();
+    utility.until("web", "told of the request", |app| app.requests == 1).await;
+    agents[0].set_counters(utility.app("web").await.replicas[0].lease, Some(forged));
+    utility.restart().await;
+    tokio::time::timeout(LONG, agents[0].welcomed(2)).await.expect("it dials again");
+    utility.until("web", "active", |app| app.state == AppState::Running).await;
+    // A job, whose traffic no ingress ever sees.
+    agents[0].behave(|agent| agent.job = JobScript::Runs);
+    utility.deploy("name = \"work\"\nkind = \"job\"\ncomponent = \"a.wasm\"\n").await;
+    let active = |app: &AppView| app.replicas.first().is_some_and(|l| l.state == "active");
+    let lease = utility.until("work", "at work", active).await.replicas[0].lease;
+    agents[0].set_counters(lease, Some(forged));
+    agents[0].end(lease, Ending::Completed { outputs: Vec::new(), fuel: None });
+    utility.until("work", "completed", |app| app.state == AppState::Completed).await;
+    tokio::time::sleep(Duration::from_millis(600)).await;
+    for name in ["web", "work"] {
+        let bill = utility.control.usage(utility.account, name).await.unwrap();
+        assert!(bill.customer_nanousd < NanoUsd(100_000), "{bill:?}");
+    }
+    utility.exact().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn prices_that_no_quote_shows_must_not_be_dear() {
+    let utility = Utility::start().await;
+    for hidden in ["tx_bytes", "energy_mj"] {
+        let mut config = SimConfig::new(hidden, utility.addr());
+        let price = match hidden {
+            "tx_bytes" => &mut config.info.prices.tx_bytes,
+            _ => &mut config.info.prices.energy_mj,
+        };
+        *price = AttoUsd(1_000_000_000_000);
+        let agent = SimAgent::start(config).await.unwrap();
+        let deadline = Instant::now() + LONG;
+        let reason = loop {
+            assert!(agent.welcomes() == 0 && Instant::now() < deadline, "{hidden} is welcome");
+            if let Some(reason) = agent.rejected() {
+                break reason;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        };
+        assert!(reason.contains(hidden), "{reason}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_empty_account_starts_nothing_by_a_rollback() {
+    let utility = Utility::start().await;
+    let poor = utility.control.create_account("Bob", None).await.unwrap().account;
+    for manifest in [service("bobs", ""), service("bobs", "[env]\nA = \"b\"\n")] {
+        let new = NewVersion {
+            account: poor,
+            name: "bobs".to_owned(),
+            kind: AppKind::Service,
+            manifest,
+            artifacts: Default::default(),
+            parts: 0,
+        };
+        utility.store.deploy(&new, None, 1).await.unwrap();
+    }
+    let refused = utility.control.rollback(poor, "bobs", None).await;
+    assert!(matches!(refused, Err(ControlError::Payment(_))), "{refused:?}");
+    assert_eq!(utility.control.app(poor, "bobs").await.unwrap().version, 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_host_cannot_be_another_apps_name() {
+    let utility = Utility::start().await;
+    let manifest = "name = \"web\"\nhosts = [\"shop\"]\nkind = \"service\"\n\
+                    component = \"a.wasm\"\n";
+    let request = utility.request(manifest).await;
+    let refused = utility.control.deploy(utility.account, &request, None).await;
+    assert!(matches!(refused, Err(ControlError::Invalid(_))), "{refused:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_part_sends_no_more_than_it_may_leave() {
+    let utility = Utility::start().await;
+    let agents = utility.suppliers(1).await;
+    let outputs = (0..2_100_u32).map(|n| (n.to_string(), Bytes::from(n.to_string()))).collect();
+    let job = JobScript::Completes { after: Duration::ZERO, outputs };
+    agents[0].behave(|agent| agent.job = job);
+    let once = "name = \"work\"\nkind = \"job\"\ncomponent = \"a.wasm\"\n[job]\nretries = 0\n";
+    utility.deploy(once).await;
+    let over = |app: &AppView| matches!(app.state, AppState::Completed | AppState::Failed);
+    let app = utility.until("work", "over", over).await;
+    assert_eq!(app.state, AppState::Failed, "{app:?}");
 }
