@@ -184,7 +184,13 @@ impl Control {
 
     /// Every node seen since the start.
     pub async fn nodes(&self) -> Result<Vec<NodeView>, ControlError> {
-        let earnings = self.store.earnings_all(self.payer.series).await?;
+        let earned: std::collections::HashMap<_, _> = self
+            .store
+            .earnings_all(self.payer.series)
+            .await?
+            .into_iter()
+            .map(|earning| (earning.supplier, earning.cumulative_nanojoule))
+            .collect();
         let recent = self.recent.load_full();
         let grid = self.grid.lock();
         let mut held: std::collections::HashMap<_, u32> = std::collections::HashMap::new();
@@ -193,7 +199,6 @@ impl Control {
         }
         let view = |node: &crate::grid::Node| {
             let info = &node.info;
-            let earned = earnings.iter().find(|earning| earning.supplier == info.supplier);
             NodeView {
                 node: info.node,
                 name: info.name.clone(),
@@ -208,7 +213,7 @@ impl Control {
                 benchmark: node.benchmark,
                 attributes: info.attributes.clone(),
                 leases: held.get(&info.node).copied().unwrap_or_default(),
-                earned_nanojoule: earned.map(|e| e.cumulative_nanojoule).unwrap_or_default(),
+                earned_nanojoule: earned.get(&info.supplier).copied().unwrap_or_default(),
                 earned_last_second_nanojoule: recent
                     .get(&info.supplier)
                     .copied()

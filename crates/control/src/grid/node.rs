@@ -12,6 +12,8 @@ use crate::api::Event;
 
 /// A report that could not be true this often, and the node gets no new lease.
 pub(super) const REFUSED_REPORTS_MAX: u32 = 3;
+/// How many nodes that are away and hold nothing are remembered.
+const AWAY_MAX: usize = 1_000;
 /// Heartbeats in a row that must not name a lease before it counts as gone.
 const MISSED_MAX: u8 = 3;
 
@@ -51,6 +53,10 @@ impl Grid {
         for (lease_id, lease) in self.leases.iter_mut().filter(|(_, lease)| lease.node == id) {
             // What it holds is in none of its figures yet: it said only what it offers.
             lease.counted = false;
+            if lease.phase == Phase::Active && !lease.standby {
+                // The connection before may never have been noticed as lost: its routes go over it.
+                self.effects.push(Effect::Routes(lease.spec.key.app));
+            }
             let placing = matches!(lease.phase, Phase::Placing | Phase::Ended);
             if !held.contains(lease_id) && !placing {
                 gone.push(*lease_id);
@@ -190,6 +196,28 @@ impl Grid {
         let name = self.nodes.get(&id).map(|node| node.info.name.clone()).unwrap_or_default();
         let reason = reason.to_owned();
         self.effects.push(Effect::Tell(Event::NodeLost { node: id, name, reason }));
+        self.forget_away();
+    }
+
+    /// Forgets nodes that are away and hold nothing, those first that were heard longest ago: a key
+    /// costs nothing, and whoever makes many must not fill this map.
+    fn forget_away(&mut self) {
+        if self.nodes.values().filter(|node| !node.connected).count() <= AWAY_MAX {
+            return;
+        }
+        let holding: BTreeSet<NodeId> = self.leases.values().map(|lease| lease.node).collect();
+        let mut away: Vec<(u64, NodeId)> = self
+            .nodes
+            .iter()
+            .filter(|(id, node)| !node.connected && !holding.contains(id))
+            .map(|(id, node)| (node.heard_at_ms, *id))
+            .collect();
+        // A few more than it must be, so that not every loss has to look.
+        away.sort_unstable();
+        away.truncate(away.len().saturating_sub(AWAY_MAX * 9 / 10));
+        for (_, id) in away {
+            self.nodes.remove(&id);
+        }
     }
 
     /// Nodes that have said nothing for too long. Their connection is closed, so that whatever

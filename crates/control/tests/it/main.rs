@@ -2,5 +2,6 @@
 //! against simulated agents over real links.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
 
+mod grid;
 mod simulation;
 mod utility;
