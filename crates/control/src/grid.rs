@@ -227,6 +227,7 @@ impl Grid {
             app.stop = Some(stop);
         }
         self.reconcile(now_ms, app);
+        self.settle(app);
     }
 
     /// Somebody waits for a service.
@@ -318,7 +319,9 @@ impl Grid {
                 });
             self.effects.push(Effect::State(id, state, reason));
         }
-        if app.stop == Some(Stop::Over) && !self.by_app.contains_key(&id) {
+        // A service that was stopped is remembered: whoever asks for it is told so.
+        let forgotten = app.stop.is_some() && app.scale.is_none();
+        if forgotten && !self.by_app.contains_key(&id) {
             self.apps.remove(&id);
             self.effects.push(Effect::Routes(id));
         }

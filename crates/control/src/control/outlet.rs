@@ -122,7 +122,8 @@ impl Control {
             let mine = |app: &&crate::grid::App| app.spec.account == account && app.stop.is_none();
             grid.apps().values().filter(mine).count()
         };
-        if known.is_none() && wanted >= self.config.apps_max {
+        let counted = known.is_some_and(|app| app.state == StoredState::Running);
+        if !counted && wanted >= self.config.apps_max {
             return Err(ControlError::Limit(format!(
                 "an account has at most {} apps at once: stop one first",
                 self.config.apps_max
@@ -390,7 +391,7 @@ impl Control {
         let series = self.payer.series;
         let now = self.clock.now_ms();
         // One at a time: what one redemption brings must not be taken for another's.
-        let _one = self.deploying.lock().await;
+        let _one = self.withdrawing.lock().await;
         let begun = self.store.begin_withdrawal(series, supplier, cumulative, now).await?;
         let done = match (begun.redeemed_nanojoule, begun.paid_nanousd) {
             (Some(_), Some(_)) => begun,

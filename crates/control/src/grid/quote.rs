@@ -70,14 +70,15 @@ impl Grid {
                 });
             }
         }
-        let bytes: u64 = spec.artifacts.values().map(|artifact| artifact.bytes).sum();
+        // They are what the customer says: nothing was uploaded for a quote.
+        let bytes = spec.artifacts.values().fold(0_u64, |sum, a| sum.saturating_add(a.bytes));
         let name =
             |id: &NodeId| self.nodes.get(id).map(|node| node.info.name.clone()).unwrap_or_default();
         Quote {
             placeable: placements.iter().all(|placement| placement.node.is_some()),
             placements,
             per_hour_nanousd: total,
-            ready_in_ms: self.start_ms + bytes / FETCH_BYTES_PER_MS,
+            ready_in_ms: self.start_ms.saturating_add(bytes / FETCH_BYTES_PER_MS),
             refusals: refusals
                 .into_iter()
                 .map(|(node, reason)| Refusal { node, node_name: name(&node), reason })

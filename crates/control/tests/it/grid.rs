@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use kinesis_control::{
     api::{AppState, ArtifactRef},
-    grid::{AppSpec, Effect, Grid, GridConfig},
+    grid::{AppSpec, Effect, Grid, GridConfig, PartSlot, Stop},
 };
 use kinesis_protocol::{
     AccountId, Address, AppId, AttoUsd, ContentHash, Counters, Epoch, LeaseId, LeaseReport,
@@ -38,9 +38,11 @@ fn node(n: u32) -> NodeInfo {
 }
 
 fn service(more: &str) -> AppSpec {
-    let manifest = format!(
-        "name = \"web\"\nkind = \"service\"\ncomponent = \"a.wasm\"\n[scale]\nwarm = 0\n{more}"
-    );
+    app("service", &format!("[scale]\nwarm = 0\n{more}"))
+}
+
+fn app(kind: &str, more: &str) -> AppSpec {
+    let manifest = format!("name = \"web\"\nkind = \"{kind}\"\ncomponent = \"a.wasm\"\n{more}");
     let artifact = ArtifactRef { hash: ContentHash([1; 32]), bytes: 1 };
     AppSpec {
         id: AppId::from_bytes([9; 16]),
@@ -123,4 +125,32 @@ fn keys_that_cost_nothing_do_not_fill_the_memory() {
     }
     assert!(grid.nodes().len() <= 1_001, "{} nodes", grid.nodes().len());
     assert!(grid.nodes().contains_key(&node(2_999).node), "the newest are remembered");
+}
+
+#[test]
+fn a_job_that_was_stopped_is_forgotten() {
+    let mut grid = grid();
+    let job = app("job", "");
+    grid.set_app(1, job.clone(), vec![PartSlot::queued()]);
+    grid.stop_app(2, job.id, Stop::Owner);
+    assert!(grid.apps().is_empty());
+    // Where it runs, once its end is recorded.
+    join(&mut grid, 3, 1, node(1), &[]);
+    grid.set_app(4, job.clone(), vec![PartSlot::queued()]);
+    let lease = placed(grid.drain()).expect("a place");
+    grid.stop_app(5, job.id, Stop::Owner);
+    assert_eq!(grid.apps().len(), 1);
+    grid.placed(6, lease, Some(Epoch(1)));
+    grid.recorded(lease);
+    assert!(grid.apps().is_empty() && grid.leases().is_empty());
+}
+
+#[test]
+fn a_quote_survives_any_length_a_customer_names() {
+    let mut grid = grid();
+    join(&mut grid, 1, 1, node(1), &[]);
+    let mut vast = service("");
+    let artifact = ArtifactRef { hash: ContentHash([1; 32]), bytes: u64::MAX };
+    vast.artifacts = Arc::new(["a.wasm", "b"].map(|path| (path.to_owned(), artifact)).into());
+    assert!(grid.quote(&vast).ready_in_ms > 1_000_000);
 }

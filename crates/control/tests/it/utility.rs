@@ -14,7 +14,7 @@ use kinesis_agent::sim::{JobScript, SimAgent, SimConfig};
 use kinesis_control::{
     Control, ControlConfig, ControlError, Cover, NotReady, Payer, Redemption, ReplicaRoute, Settle,
     SettleError,
-    api::{AppState, AppView, ArtifactRef, DeployRequest, Event, Role},
+    api::{AppState, AppView, ArtifactRef, DeployRequest, Event, Role, WithdrawRequest},
 };
 use kinesis_protocol::{
     AccountId, Address, AppId, AttoUsd, Counters, Ending, NanoUsd, PaymentRoot, Signature,
@@ -32,13 +32,14 @@ const ESCROW: Address = Address::repeat_byte(0xe5);
 struct SimulatedChain {
     key: kinesis_chain::Key,
     cover: Mutex<Cover>,
+    stuck: std::sync::atomic::AtomicBool,
 }
 
 impl SimulatedChain {
     fn new() -> Arc<Self> {
         let dir = tempfile::tempdir().unwrap();
         let key = kinesis_chain::Key::load_or_create(&dir.path().join("key")).unwrap();
-        Arc::new(Self { key, cover: Mutex::default() })
+        Arc::new(Self { key, cover: Mutex::default(), stuck: false.into() })
     }
 }
 
@@ -76,6 +77,9 @@ impl Settle for SimulatedChain {
         _deadline: u64,
         _signature: &Signature,
     ) -> Result<Redemption, SettleError> {
+        if self.stuck.load(std::sync::atomic::Ordering::Relaxed) {
+            std::future::pending::<()>().await;
+        }
         let mut cover = self.cover.lock();
         cover.redeemed_wei += payment.cumulative_wei;
         Ok(Redemption { paid_wei: payment.cumulative_wei, transaction: None })
@@ -108,7 +112,7 @@ async fn bind(secret: &NodeSecret, port: u16) -> Endpoint {
 }
 
 fn config() -> ControlConfig {
-    ControlConfig { tick: Duration::from_millis(200), ..ControlConfig::default() }
+    ControlConfig { tick: Duration::from_millis(200), apps_max: 3, ..ControlConfig::default() }
 }
 
 impl Utility {
@@ -618,4 +622,39 @@ async fn a_part_sends_no_more_than_it_may_leave() {
     let over = |app: &AppView| matches!(app.state, AppState::Completed | AppState::Failed);
     let app = utility.until("work", "over", over).await;
     assert_eq!(app.state, AppState::Failed, "{app:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stopped_app_that_comes_back_is_counted() {
+    let utility = Utility::start().await;
+    for name in ["one", "two", "three"] {
+        utility.deploy(&service(name, "")).await;
+    }
+    utility.deploy(&service("three", "[env]\nA = \"b\"\n")).await;
+    utility.control.stop(utility.account, "one").await.unwrap();
+    utility.deploy(&service("four", "")).await;
+    let back = utility.request(&service("one", "")).await;
+    let refused = utility.control.deploy(utility.account, &back, None).await;
+    assert!(matches!(refused, Err(ControlError::Limit(_))), "{refused:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_withdrawal_that_waits_for_the_chain_stops_nobody_else() {
+    let utility = Utility::start().await;
+    let agents = utility.suppliers(1).await;
+    agents[0].behave(|agent| agent.answers_in = Duration::from_millis(20));
+    let app = utility.deploy(&service("web", "[scale]\nwarm = 0\n")).await;
+    utility.get(app.id).await.unwrap();
+    let payment = agents[0].paid(|payment| payment.cumulative_wei > U256::ZERO);
+    let payment = tokio::time::timeout(LONG, payment).await.expect("a payment");
+    utility.chain.stuck.store(true, std::sync::atomic::Ordering::Relaxed);
+    let signature = payment.signed.signature;
+    let request = WithdrawRequest { payment, deadline: u64::MAX, signature };
+    let (control, supplier) = (utility.control.clone(), agents[0].info().supplier);
+    let waiting = tokio::spawn(async move { control.withdraw(supplier, &request).await });
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert!(!waiting.is_finished());
+    let manifest = service("other", "");
+    tokio::time::timeout(LONG, utility.deploy(&manifest)).await.expect("a deployment goes on");
+    waiting.abort();
 }
