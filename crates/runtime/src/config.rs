@@ -36,14 +36,18 @@ pub struct RuntimeConfig {
     /// 0 starts each when it is asked for.
     pub spares: usize,
     /// Energy of one millisecond of CPU time, in millijoules: the rated power of a core in watts.
+    /// Used where energy cannot be measured.
     pub mj_per_cpu_ms: u64,
+    /// Where the kernel shows the machine's energy counters. Energy is measured where they are and
+    /// may be read, else estimated: see [`crate::Runtime::energy_source`].
+    pub powercap: PathBuf,
     /// The most bytes of compiled code to keep.
     pub cache_bytes_max: u64,
 }
 
 impl RuntimeConfig {
-    /// Settings for `dir` and `runner`, all else at its default: one spare, 8 W for each core,
-    /// 4 GiB of compiled code, whatever isolation is available.
+    /// Settings for `dir` and `runner`, all else at its default: one spare, 8 W for each core
+    /// where energy cannot be measured, 4 GiB of compiled code, whatever isolation is available.
     #[must_use]
     pub fn new(dir: impl Into<PathBuf>, runner: RunnerCommand) -> Self {
         Self {
@@ -52,6 +56,7 @@ impl RuntimeConfig {
             isolation: IsolationPolicy::default(),
             spares: 1,
             mj_per_cpu_ms: 8,
+            powercap: "/sys/class/powercap".into(),
             cache_bytes_max: 4 << 30,
         }
     }

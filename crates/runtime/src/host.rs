@@ -16,7 +16,7 @@ use std::{
     sync::{Arc, Weak},
 };
 
-use kinesis_protocol::{Counters, LeaseId, Workload};
+use kinesis_protocol::{Counters, EnergySource, LeaseId, Workload};
 use parking_lot::Mutex;
 
 pub use self::sandbox::Sandbox;
@@ -25,7 +25,8 @@ use self::{
     sandbox::Core,
 };
 use crate::{
-    RuntimeConfig, RuntimeError, StartSpec, cache::Cache, isolation::cgroup::Limits, talk::ToChild,
+    RuntimeConfig, RuntimeError, StartSpec, cache::Cache, energy::Gauge, isolation::cgroup::Limits,
+    talk::ToChild,
 };
 
 /// Memory of a sandbox beyond what its guest is granted: the runner's own.
@@ -74,6 +75,8 @@ struct Inner {
     cache: Cache,
     barriers: BTreeMap<String, String>,
     engine: String,
+    /// `None` where energy cannot be measured.
+    gauge: Option<Arc<Gauge>>,
     leftovers: Vec<(LeaseId, Counters)>,
     spares: Mutex<Vec<Confined>>,
     running: Mutex<HashMap<LeaseId, Weak<Core>>>,
@@ -98,6 +101,15 @@ impl Runtime {
     #[must_use]
     pub fn isolation(&self) -> BTreeMap<String, String> {
         self.0.barriers.clone()
+    }
+
+    /// Whether the energy of new leases is measured here, or estimated from their CPU time.
+    #[must_use]
+    pub fn energy_source(&self) -> EnergySource {
+        match self.0.gauge {
+            Some(_) => EnergySource::Measured,
+            None => EnergySource::Estimated,
+        }
     }
 
     /// The last counters of leases that an earlier process of this directory left behind. Their
@@ -150,7 +162,8 @@ impl Runtime {
         let confined = self.child(&limits, &order, &handed).await?;
         leases::record(&dir.path, confined.shim_pid, confined.worker)
             .map_err(RuntimeError::file("write", dir.path.join("pids")))?;
-        let core = Core::new(spec, dir, confined, key, self.0.config.mj_per_cpu_ms);
+        let gauge = self.0.gauge.clone();
+        let core = Core::new(spec, dir, confined, key, self.0.config.mj_per_cpu_ms, gauge);
         Ok(sandbox::keep(core, entry))
     }
 

@@ -22,6 +22,7 @@
 mod cache;
 mod channel;
 mod config;
+mod energy;
 mod error;
 mod host;
 mod isolation;

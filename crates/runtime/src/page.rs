@@ -39,6 +39,9 @@ struct Layout {
     rx_bytes: AtomicU64,
     tx_bytes: AtomicU64,
     in_flight: AtomicU64,
+    /// One more than the measured energy in microjoules; 0 where none is measured. The one field
+    /// that the reader writes, so that it is not lost when the reader dies.
+    energy: AtomicU64,
 }
 
 /// A mapped meter page.
@@ -58,6 +61,8 @@ pub(crate) struct Sample {
     pub(crate) rx_bytes: u64,
     pub(crate) tx_bytes: u64,
     pub(crate) in_flight: u64,
+    /// `None` where energy is not measured.
+    pub(crate) energy_uj: Option<u64>,
 }
 
 /// Where the clocks of a living sandbox stand.
@@ -142,6 +147,10 @@ impl Page {
         self.layout().tx_bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
+    pub(crate) fn set_energy(&self, uj: u64) {
+        self.layout().energy.store(uj.saturating_add(1), Ordering::Relaxed);
+    }
+
     /// Reads the page; `None` where it never was one.
     pub(crate) fn sample(&self) -> Option<Sample> {
         let l = self.layout();
@@ -163,6 +172,7 @@ impl Page {
                 rx_bytes: l.rx_bytes.load(Ordering::Relaxed),
                 tx_bytes: l.tx_bytes.load(Ordering::Relaxed),
                 in_flight: l.in_flight.load(Ordering::Relaxed),
+                energy_uj: l.energy.load(Ordering::Relaxed).checked_sub(1),
             };
             fence(Ordering::Acquire);
             if before & 1 == 0 && l.sequence.load(Ordering::Relaxed) == before {
@@ -179,29 +189,39 @@ fn add(counter: &AtomicU64, more: u64) {
 }
 
 impl Sample {
-    /// What was used. With `now`, the open window lasts until now; without, the sandbox is dead and
-    /// its window ended when it was last seen alive.
-    pub(crate) fn counters(
-        &self,
-        now: Option<Now>,
-        granted: &Resources,
-        mj_per_cpu_ms: u64,
-    ) -> Counters {
+    /// Working time and CPU time, in nanoseconds. With `now`, the open window lasts until now;
+    /// without, the sandbox is dead and its window ended when it was last seen alive.
+    pub(crate) fn worked_ns(&self, now: Option<Now>) -> (u64, u64) {
         let (mut wall_ns, mut cpu_ns) = (self.busy_ns, self.cpu_ns);
         if self.since_ns != 0 {
             let end = now.unwrap_or(Now { monotonic_ns: self.tick_ns, cpu_ns: self.tick_cpu_ns });
             wall_ns = wall_ns.saturating_add(end.monotonic_ns.saturating_sub(self.since_ns));
             cpu_ns = cpu_ns.saturating_add(end.cpu_ns.saturating_sub(self.cpu_since_ns));
         }
+        (wall_ns, cpu_ns)
+    }
+
+    /// What was used until `now`, which is that of [`Self::worked_ns`].
+    pub(crate) fn counters(
+        &self,
+        now: Option<Now>,
+        granted: &Resources,
+        mj_per_cpu_ms: u64,
+    ) -> Counters {
+        let (wall_ns, cpu_ns) = self.worked_ns(now);
         let (wall_ms, cpu_ms) = (wall_ns / 1_000_000, cpu_ns / 1_000_000);
+        let (energy_mj, energy_source) = match self.energy_uj {
+            Some(uj) => (uj / 1_000, EnergySource::Measured),
+            None => (cpu_ms.saturating_mul(mj_per_cpu_ms), EnergySource::Estimated),
+        };
         Counters {
             wall_ms,
             cpu_ms,
             gpu_ms: wall_ms.saturating_mul(u64::from(granted.gpus)),
             mem_mib_ms: wall_ms.saturating_mul(u64::from(granted.mem_mib)),
             vram_mib_ms: wall_ms.saturating_mul(u64::from(granted.vram_mib)),
-            energy_mj: cpu_ms.saturating_mul(mj_per_cpu_ms),
-            energy_source: EnergySource::Estimated,
+            energy_mj,
+            energy_source,
             rx_bytes: self.rx_bytes,
             tx_bytes: self.tx_bytes,
             requests: self.requests,
@@ -282,6 +302,22 @@ mod tests {
         page.tick(at(130, 20));
         let counters = page.sample().unwrap().counters(None, &GRANTED, 8);
         assert_eq!((counters.wall_ms, counters.cpu_ms), (30, 20));
+    }
+
+    #[test]
+    fn measured_energy_takes_the_place_of_the_estimate() {
+        let page = page();
+        page.open_window(at(100, 0));
+        page.close_window(at(130, 20));
+        let energy = || {
+            let counters = page.sample().unwrap().counters(None, &GRANTED, 8);
+            (counters.energy_mj, counters.energy_source)
+        };
+        assert_eq!(energy(), (160, EnergySource::Estimated));
+        page.set_energy(0);
+        assert_eq!(energy(), (0, EnergySource::Measured));
+        page.set_energy(41_999);
+        assert_eq!(energy(), (41, EnergySource::Measured));
     }
 
     #[test]

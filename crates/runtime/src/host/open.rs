@@ -5,7 +5,7 @@ use std::{
     collections::{BTreeMap, HashMap},
     fs::OpenOptions,
     os::unix::fs::OpenOptionsExt,
-    sync::atomic::AtomicU64,
+    sync::{Arc, atomic::AtomicU64},
 };
 
 use parking_lot::Mutex;
@@ -18,6 +18,7 @@ use super::{
 use crate::{
     IsolationPolicy, RuntimeConfig, RuntimeError,
     cache::Cache,
+    energy::Gauge,
     isolation::{MISSING, NOBODY, cgroup::Cgroups},
     talk::Plan,
 };
@@ -73,6 +74,7 @@ pub(super) async fn open(mut config: RuntimeConfig) -> Result<Inner, RuntimeErro
     }
     Ok(Inner {
         engine: first.engine.clone(),
+        gauge: Gauge::open(&config.powercap).map(Arc::new),
         spares: Mutex::new(if config.spares > 0 { vec![first] } else { vec![] }),
         config,
         nursery,

@@ -20,6 +20,7 @@ use tokio::{
 use super::{Entry, Exit, child::Confined, child::signal, dial, leases::LeaseDir, outputs};
 use crate::{
     RuntimeError, StartSpec,
+    energy::{Gauge, Share},
     page::{Now, Page, monotonic_ns, process_cpu_ns},
     talk::{FromChild, Order, Outcome, ToChild},
 };
@@ -72,8 +73,21 @@ pub(super) struct Core {
     state: Mutex<State>,
     ready: watch::Sender<bool>,
     exit: watch::Sender<Option<Exit>>,
+    told: Mutex<Told>,
+}
+
+#[derive(Debug)]
+struct Told {
     /// The highest counters that anybody was told: later ones are never lower.
-    told: Mutex<Counters>,
+    counters: Counters,
+    /// Where energy is measured.
+    energy: Option<Energy>,
+}
+
+#[derive(Debug)]
+struct Energy {
+    gauge: Arc<Gauge>,
+    share: Share,
 }
 
 #[derive(Debug)]
@@ -93,7 +107,12 @@ impl Core {
         child: Confined,
         code_key: String,
         mj_per_cpu_ms: u64,
+        gauge: Option<Arc<Gauge>>,
     ) -> Arc<Self> {
+        let energy = gauge.and_then(|gauge| Some(Energy { share: gauge.share()?, gauge }));
+        if energy.is_some() {
+            dir.page.set_energy(0);
+        }
         let order =
             Order { workload: spec.workload, granted: spec.granted, data: !spec.files.is_empty() };
         Arc::new(Self {
@@ -120,7 +139,7 @@ impl Core {
             }),
             ready: watch::Sender::new(false),
             exit: watch::Sender::new(None),
-            told: Mutex::default(),
+            told: Mutex::new(Told { counters: Counters::default(), energy }),
         })
     }
 
@@ -176,13 +195,26 @@ impl Core {
 
     fn counters(&self) -> Counters {
         let mut told = self.told.lock();
-        if let Some(sample) = self.page.sample() {
+        if let Some(mut sample) = self.page.sample() {
             let alive = !self.has_ended() && !self.state.lock().frozen;
             let now = alive.then(|| process_cpu_ns(self.child.worker)).flatten();
             let now = now.map(|cpu_ns| Now { monotonic_ns: monotonic_ns(), cpu_ns });
-            *told = told.max(&sample.counters(now, &self.granted, self.mj_per_cpu_ms));
+            if let Some(energy) = &mut told.energy
+                && let Some(reading) = energy.gauge.read()
+            {
+                let (_, cpu_ns) = sample.worked_ns(now);
+                let uj = energy.share.add(reading, cpu_ns);
+                self.page.set_energy(uj);
+                sample.energy_uj = Some(uj);
+            }
+            let counters = sample.counters(now, &self.granted, self.mj_per_cpu_ms);
+            told.counters = Counters {
+                // It is one for the whole of a lease's life.
+                energy_source: counters.energy_source,
+                ..told.counters.max(&counters)
+            };
         }
-        *told
+        told.counters
     }
 }
 

@@ -1,11 +1,11 @@
 //! What is billed is what the guest itself saw.
 
-use std::time::Duration;
+use std::{fs, time::Duration};
 
-use kinesis_protocol::{Counters, lease::Instance};
-use kinesis_runtime::{Exit, StartSpec};
+use kinesis_protocol::{Counters, EnergySource, lease::Instance};
+use kinesis_runtime::{Exit, Runtime, RuntimeConfig, StartSpec};
 
-use crate::support::{Grid, as_service, ask, job, log, service, until, within};
+use crate::support::{Grid, as_service, ask, job, log, runner, service, until, within};
 
 /// How far the meter may be from the guest's own clock. The meter begins just before the guest and
 /// ends just after it, so a busy machine may put itself between the two.
@@ -112,4 +112,53 @@ async fn a_kill_keeps_what_was_used() {
     assert!(after.cpu_ms > 0);
     tokio::time::sleep(Duration::from_millis(50)).await;
     assert_eq!(sandbox.counters(), after, "the dead use nothing");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn energy_is_measured_where_the_machine_has_a_counter() {
+    let estimating = Grid::open().await;
+    assert_eq!(estimating.runtime.energy_source(), EnergySource::Estimated);
+
+    let dir = tempfile::tempdir().unwrap();
+    let powercap = dir.path().join("powercap");
+    let zone = powercap.join("intel-rapl:0");
+    fs::create_dir_all(&zone).unwrap();
+    fs::write(zone.join("name"), "package-0\n").unwrap();
+    fs::write(zone.join("max_energy_range_uj"), "262143328850\n").unwrap();
+    let counter = zone.join("energy_uj");
+    fs::write(&counter, "1000\n").unwrap();
+    let config = || RuntimeConfig {
+        powercap: powercap.clone(),
+        ..RuntimeConfig::new(dir.path().join("runtime"), runner())
+    };
+    let runtime = Runtime::open(config()).await.unwrap();
+    assert_eq!(runtime.energy_source(), EnergySource::Measured);
+
+    let sandbox = runtime.start(job("stopwatch", &["1200"])).await.unwrap();
+    until("it has worked", || sandbox.counters().cpu_ms > 100).await;
+    let before = sandbox.counters();
+    assert_eq!((before.energy_mj, before.energy_source), (0, EnergySource::Measured));
+    // 5 kJ at once.
+    fs::write(&counter, "5000001000\n").unwrap();
+    let exit = within(sandbox.ended()).await;
+    assert!(matches!(exit, Exit::Completed { .. }), "{exit:?}");
+    let counters = sandbox.counters();
+    assert_eq!(counters.energy_source, EnergySource::Measured);
+    assert!((1..=5_000_000).contains(&counters.energy_mj), "{counters:?}");
+    // Done: what is drawn from now on is for others.
+    fs::write(&counter, "9000001000\n").unwrap();
+    assert_eq!(sandbox.counters(), counters);
+
+    // The next agent finds the measurement too.
+    let lease = sandbox.lease();
+    drop((sandbox, runtime));
+    let mut opened = None;
+    for _ in 0..100 {
+        opened = Runtime::open(config()).await.ok();
+        if opened.is_some() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(opened.unwrap().leftovers(), [(lease, counters)]);
 }

@@ -63,7 +63,10 @@ impl Grid {
     /// A runtime that takes compiled code from a cache all tests share, where there is one.
     pub(crate) async fn open() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let runtime = Runtime::open(RuntimeConfig::new(dir.path(), runner())).await.unwrap();
+        // So that energy is estimated on every machine.
+        let powercap = dir.path().join("no-powercap");
+        let config = RuntimeConfig { powercap, ..RuntimeConfig::new(dir.path(), runner()) };
+        let runtime = Runtime::open(config).await.unwrap();
         Self { runtime, dir }
     }
 
@@ -111,7 +114,10 @@ fn spec(component: PathBuf, workload: Workload) -> StartSpec {
 }
 
 pub(crate) fn service(name: &str, instance: Instance) -> StartSpec {
-    let component = example(name);
+    service_of(example(name), instance)
+}
+
+pub(crate) fn service_of(component: PathBuf, instance: Instance) -> StartSpec {
     let workload = Workload::Service(ServiceWorkload {
         program: program(&component),
         instance,
