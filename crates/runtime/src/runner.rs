@@ -22,6 +22,7 @@ mod log;
 mod meter;
 mod network;
 mod service;
+mod world;
 
 use std::{
     os::fd::{AsFd, OwnedFd},
@@ -120,7 +121,7 @@ fn wait(worker: Pid) -> ExitCode {
 }
 
 fn worker(socket: &OwnedFd, plan: Plan) -> Result<(), String> {
-    let engine = engine::engine(false).map_err(|e| format!("engine: {e:#}"))?;
+    let engine = engine::engine(engine::Kind::default()).map_err(|e| format!("engine: {e:#}"))?;
     let barriers = confine::confine(plan)?;
     let confined = FromChild::Confined { barriers, engine: engine::fingerprint(&engine) };
     channel::send(socket.as_fd(), &confined, &[]).map_err(|e| format!("control socket: {e}"))?;

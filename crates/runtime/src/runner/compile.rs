@@ -7,7 +7,7 @@ use std::{
 
 use wasmtime::Engine;
 
-use super::{confine, engine};
+use super::{confine, engine, world};
 
 /// The largest component.
 const COMPONENT_BYTES_MAX: u64 = 256 << 20;
@@ -18,11 +18,6 @@ pub(super) fn run(
     component: File,
     mut code: File,
 ) -> Result<(), String> {
-    let engine = if deterministic {
-        engine::engine(true).map_err(|e| format!("engine: {e:#}"))?
-    } else {
-        engine
-    };
     confine::only_files(None, None)?;
     let mut bytes = Vec::new();
     component
@@ -32,11 +27,19 @@ pub(super) fn run(
     if u64::try_from(bytes.len()).is_ok_and(|n| n > COMPONENT_BYTES_MAX) {
         return Err(format!("a component may have at most {COMPONENT_BYTES_MAX} bytes"));
     }
+    // Text is turned into what it stands for; bytes are left as they are.
+    let bytes = wat::parse_bytes(&bytes).map_err(|e| e.to_string())?;
     if bytes.get(4..8) == Some(&[1, 0, 0, 0]) {
         return Err("this is a core WebAssembly module; a component is needed (build for \
                     wasm32-wasip2, or wrap it with `wasm-tools component new`)"
             .into());
     }
+    let kind = engine::Kind { deterministic, concurrent: world::is_concurrent(&bytes) };
+    let engine = if kind == engine::Kind::default() {
+        engine
+    } else {
+        engine::engine(kind).map_err(|e| format!("engine: {e:#}"))?
+    };
     let compiled = engine.precompile_component(&bytes).map_err(|e| format!("{e:#}"))?;
     code.write_all(&compiled).map_err(|e| format!("write the code: {e}"))
 }

@@ -133,11 +133,21 @@ pub(super) struct Setup {
 }
 
 impl Setup {
-    /// A linker with everything that a guest may import.
+    /// Whether the guest may be of WASI 0.3.
+    pub(super) fn concurrent(&self) -> bool {
+        self.engine.get_concurrency_support()
+    }
+
+    /// A linker with everything that a guest may import. One of WASI 0.3 may import WASI 0.2 beside
+    /// it, as the standard libraries of most languages do.
     pub(super) fn linker(&self) -> wasmtime::Result<Linker<Guest>> {
         let mut linker = Linker::new(&self.engine);
         wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
         wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
+        if self.concurrent() {
+            wasmtime_wasi::p3::add_to_linker(&mut linker)?;
+            wasmtime_wasi_http::p3::add_to_linker(&mut linker)?;
+        }
         Ok(linker)
     }
 

@@ -1,22 +1,80 @@
-//! A job: `wasi:cli/run` from its beginning to its end, measured to the nanosecond.
+//! A job: `wasi:cli/run` from its beginning to its end, measured to the nanosecond. Of WASI 0.2, or
+//! of 0.3 where the component says so.
 
 use std::{fs, path::Path, time::Duration};
 
 use kinesis_protocol::lease::{JobWorkload, OUTPUT_FILES_MAX};
-use wasmtime_wasi::{I32Exit, p2::bindings::CommandPre};
+use wasmtime::{
+    Store,
+    component::{Accessor, InstancePre},
+};
+use wasmtime_wasi::{I32Exit, p2, p3};
 
-use super::{INSTANTIATE_MAX, guest, lease::Lease};
+use super::{
+    INSTANTIATE_MAX,
+    guest::{self, Guest},
+    lease::Lease,
+};
 use crate::talk::Outcome;
+
+/// `wasi:cli/run` of either WASI, linked.
+enum CommandPre {
+    P2(p2::bindings::CommandPre<Guest>),
+    P3(p3::bindings::CommandPre<Guest>),
+}
+
+/// The same, instantiated.
+enum Command {
+    P2(p2::bindings::Command),
+    P3(p3::bindings::Command),
+}
+
+impl CommandPre {
+    /// WASI 0.3 where the engine runs it and the component exports it.
+    fn new(pre: InstancePre<Guest>, concurrent: bool) -> wasmtime::Result<Self> {
+        if !concurrent {
+            return p2::bindings::CommandPre::new(pre).map(Self::P2);
+        }
+        p3::bindings::CommandPre::new(pre.clone())
+            .map(Self::P3)
+            .or_else(|error| p2::bindings::CommandPre::new(pre).map(Self::P2).map_err(|_| error))
+    }
+
+    async fn instantiate(&self, store: &mut Store<Guest>) -> wasmtime::Result<Command> {
+        match self {
+            Self::P2(pre) => pre.instantiate_async(store).await.map(Command::P2),
+            Self::P3(pre) => pre.instantiate_async(store).await.map(Command::P3),
+        }
+    }
+}
+
+impl Command {
+    /// Runs to the end. What a guest of WASI 0.3 does after it has returned success is part of it.
+    async fn run(&self, store: &mut Store<Guest>) -> wasmtime::Result<Result<(), ()>> {
+        let command = match self {
+            Self::P2(command) => return command.wasi_cli_run().call_run(store).await,
+            Self::P3(command) => command,
+        };
+        let run = async |store: &Accessor<Guest>| {
+            let ended = command.wasi_cli_run().call_run(store).await?;
+            if ended.is_ok() {
+                std::future::poll_fn(|cx| store.poll_no_interesting_tasks(cx)).await;
+            }
+            Ok(ended)
+        };
+        store.run_concurrent(run).await?
+    }
+}
 
 pub(super) async fn run(lease: Lease, spec: &JobWorkload) -> Result<Outcome, String> {
     let boot = lease.meter.boot();
     let linker = lease.setup.linker().map_err(|e| format!("{e:#}"))?;
     let pre = linker
         .instantiate_pre(&lease.component)
-        .and_then(CommandPre::new)
+        .and_then(|pre| CommandPre::new(pre, lease.setup.concurrent()))
         .map_err(|e| format!("the component cannot run as a job: {e:#}"))?;
     let mut store = lease.setup.store().map_err(|e| format!("{e:#}"))?;
-    let command = tokio::time::timeout(INSTANTIATE_MAX, pre.instantiate_async(&mut store))
+    let command = tokio::time::timeout(INSTANTIATE_MAX, pre.instantiate(&mut store))
         .await
         .map_err(|_| format!("no instance within {} s", INSTANTIATE_MAX.as_secs()))?
         .map_err(|e| guest::reason(&e))?;
@@ -26,10 +84,8 @@ pub(super) async fn run(lease: Lease, spec: &JobWorkload) -> Result<Outcome, Str
     go.wait_for(|go| *go).await.map_err(|_| "the runtime is gone")?;
 
     let mut disk_full = lease.disk_full.clone();
-    let run = tokio::time::timeout(
-        Duration::from_millis(spec.wall_ms_max),
-        command.wasi_cli_run().call_run(&mut store),
-    );
+    let run =
+        tokio::time::timeout(Duration::from_millis(spec.wall_ms_max), command.run(&mut store));
     let full = async {
         if disk_full.wait_for(|full| *full).await.is_err() {
             std::future::pending::<()>().await;

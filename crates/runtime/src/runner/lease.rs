@@ -73,13 +73,14 @@ pub(super) fn run(
 
     let deterministic = Order::deterministic(&order.workload);
     let engine = if deterministic {
-        engine::engine(true).map_err(|e| format!("engine: {e:#}"))?
+        let kind = engine::Kind { deterministic, concurrent: false };
+        engine::engine(kind).map_err(|e| format!("engine: {e:#}"))?
     } else {
         engine
     };
-    // SAFETY: the file was written by a compiling worker for this very engine, and nobody else
+    // SAFETY: the file was written by a compiling worker for an engine of ours, and nobody else
     // than the runtime can write to it.
-    let component = unsafe { Component::deserialize_file(&engine, "code") }
+    let (engine, component) = unsafe { engine::load(engine, deterministic, "code") }
         .map_err(|e| format!("load the code: {e:#}"))?;
 
     let program = order.workload.program();

@@ -5,6 +5,7 @@
 //! guest finishes what it began, since others depend on its state; one that traps or takes too long
 //! is replaced by a new instance.
 
+mod app;
 mod kept;
 mod reply;
 
@@ -26,25 +27,17 @@ use hyper_util::rt::TokioIo;
 use kinesis_protocol::lease::{Instance, ServiceWorkload};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio_util::task::TaskTracker;
-use wasmtime_wasi_http::{
-    WasiHttpView,
-    p2::{
-        bindings::{
-            ProxyPre,
-            http::types::{ErrorCode, Scheme},
-        },
-        body::HyperOutgoingBody,
-    },
-};
+use wasmtime_wasi_http::WasiBody;
 
 use self::{
+    app::AppPre,
     kept::Kept,
     reply::{Reply, Running},
 };
 use super::{
     INSTANTIATE_MAX,
     engine::INSTANCES_MAX,
-    guest::{self, Guest, Setup},
+    guest::{self, Setup},
     lease::Lease,
     log::Log,
     meter::Meter,
@@ -58,10 +51,11 @@ const HEADERS_MAX: usize = 256;
 /// Requests that wait for their turn.
 const WAITING_MAX: usize = 4_096;
 
-type Answer = Result<Response<HyperOutgoingBody>, ErrorCode>;
+/// What a guest answers: a response, or the name of an error.
+type Answer = Result<Response<WasiBody>, String>;
 
 struct Service {
-    pre: ProxyPre<Guest>,
+    pre: AppPre,
     setup: Arc<Setup>,
     meter: Arc<Meter>,
     log: Log,
@@ -80,13 +74,13 @@ pub(super) async fn run(
     let linker = lease.setup.linker().map_err(|e| format!("{e:#}"))?;
     let pre = linker
         .instantiate_pre(&lease.component)
-        .and_then(ProxyPre::new)
+        .and_then(|pre| AppPre::new(pre, lease.setup.concurrent()))
         .map_err(|e| format!("the component cannot run as a service: {e:#}"))?;
     // The first instance finds out what is wrong before anybody asks.
     let first = async {
         let mut store = lease.setup.store()?;
-        let proxy = pre.instantiate_async(&mut store).await?;
-        wasmtime::Result::Ok((store, proxy))
+        let app = pre.instantiate(&mut store).await?;
+        wasmtime::Result::Ok((store, app))
     };
     let first = tokio::time::timeout(INSTANTIATE_MAX, first)
         .await
@@ -173,8 +167,9 @@ impl Service {
             return self.plain(
                 busy.into(),
                 StatusCode::NOT_IMPLEMENTED,
-                "this app is a WASI 0.2 component, which cannot accept a WebSocket or another \
-                 upgrade; use server-sent events, or run the app as a container",
+                "this app is a WebAssembly component, and neither WASI 0.2 nor 0.3 can accept a \
+                 WebSocket or another upgrade; use server-sent events, or run the app as a \
+                 container",
             );
         }
         if request.uri().authority().is_none() && !request.headers().contains_key(header::HOST) {
@@ -225,10 +220,8 @@ impl Service {
         // The guest is driven by the connection's own task: no thread is changed for an answer.
         let mut guest: reply::GuestFuture = Box::pin(async move {
             let mut store = service.setup.store()?;
-            let request = store.data_mut().http().new_incoming_request(Scheme::Http, request)?;
-            let out = store.data_mut().http().new_response_outparam(sender)?;
-            let proxy = service.pre.instantiate_async(&mut store).await?;
-            proxy.wasi_http_incoming_handler().call_handle(&mut store, request, out).await
+            let app = service.pre.instantiate(&mut store).await?;
+            app.ask(&mut store, request, sender).await
         });
         let mut deadline = Box::pin(tokio::time::sleep(self.request_max));
         let mut ended = None;
@@ -278,14 +271,11 @@ impl Service {
                 let meter = Arc::clone(&self.meter);
                 response.map(|body| Reply::guest(body, rest, running, meter, log, length))
             }
-            Ok(Err(code)) => {
-                let code = format!("{code:?}");
-                self.plain(
-                    running,
-                    StatusCode::INTERNAL_SERVER_ERROR,
-                    &format!("the app answered with an error: {}", crate::talk::cut(&code, 300)),
-                )
-            }
+            Ok(Err(code)) => self.plain(
+                running,
+                StatusCode::INTERNAL_SERVER_ERROR,
+                &format!("the app answered with an error: {}", crate::talk::cut(&code, 300)),
+            ),
             Err(Trouble::Failed(reason)) => self.plain(
                 running,
                 StatusCode::INTERNAL_SERVER_ERROR,

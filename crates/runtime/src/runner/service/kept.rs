@@ -5,12 +5,12 @@ use std::{sync::Arc, time::Duration};
 use http::Request;
 use tokio::sync::{mpsc, oneshot};
 use wasmtime::Store;
-use wasmtime_wasi_http::{
-    WasiHttpView,
-    p2::bindings::{Proxy, ProxyPre, http::types::Scheme},
-};
 
-use super::{Answer, Counted, Trouble, reply::Running};
+use super::{
+    Answer, Counted, Trouble,
+    app::{App, AppPre},
+    reply::Running,
+};
 use crate::runner::{
     guest::{self, Guest, Setup},
     log::Log,
@@ -32,10 +32,10 @@ pub(super) struct Kept(mpsc::Sender<Asked>);
 
 impl Kept {
     pub(super) fn start(
-        pre: ProxyPre<Guest>,
+        pre: AppPre,
         setup: Arc<Setup>,
         log: Log,
-        first: (Store<Guest>, Proxy),
+        first: (Store<Guest>, App),
         request_max: Duration,
     ) -> Self {
         let (sender, receiver) = mpsc::channel(QUEUE);
@@ -67,10 +67,10 @@ impl Kept {
 }
 
 async fn work(
-    pre: ProxyPre<Guest>,
+    pre: AppPre,
     setup: Arc<Setup>,
     log: Log,
-    first: (Store<Guest>, Proxy),
+    first: (Store<Guest>, App),
     request_max: Duration,
     mut queue: mpsc::Receiver<Asked>,
 ) {
@@ -82,15 +82,13 @@ async fn work(
         let turn = async {
             if kept.is_none() {
                 let mut store = setup.store()?;
-                let proxy = pre.instantiate_async(&mut store).await?;
-                kept = Some((store, proxy));
+                let app = pre.instantiate(&mut store).await?;
+                kept = Some((store, app));
             }
-            let Some((store, proxy)) = &mut kept else {
+            let Some((store, app)) = &mut kept else {
                 return Err(wasmtime::format_err!("no instance"));
             };
-            let request = store.data_mut().http().new_incoming_request(Scheme::Http, request)?;
-            let out = store.data_mut().http().new_response_outparam(answer)?;
-            proxy.wasi_http_incoming_handler().call_handle(&mut *store, request, out).await
+            app.ask(store, request, answer).await
         };
         let reason = match tokio::time::timeout(request_max, turn).await {
             Ok(Ok(())) => Trouble::Failed("the guest returned without an answer".into()),

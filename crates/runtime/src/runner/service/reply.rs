@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::{BodyExt, Full};
 use tokio::{sync::OwnedSemaphorePermit, time::Sleep};
-use wasmtime_wasi_http::{Error, p2::body::HyperOutgoingBody};
+use wasmtime_wasi_http::{Error, WasiBody};
 
 use crate::runner::{
     log::Log,
@@ -42,7 +42,7 @@ impl From<Busy> for Running {
 
 /// The body of an answer.
 pub(super) struct Reply {
-    body: HyperOutgoingBody,
+    body: WasiBody,
     rest: Option<Rest>,
     running: Option<Running>,
     meter: Arc<Meter>,
@@ -55,7 +55,7 @@ pub(super) struct Reply {
 impl Reply {
     /// The answer of a guest, with the length of its body where that is known.
     pub(super) fn guest(
-        body: HyperOutgoingBody,
+        body: WasiBody,
         rest: Option<Rest>,
         running: Running,
         meter: Arc<Meter>,
