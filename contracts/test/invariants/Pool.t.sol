@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity ^0.8.28;
+
+import {Joule} from "../../src/Joule.sol";
+import {StakePool} from "../../src/StakePool.sol";
+import {BondsDouble} from "../utils/BondsDouble.sol";
+import {PoolFixture} from "../utils/PoolFixture.sol";
+import {Test} from "../utils/Test.sol";
+
+/// @dev What investors, suppliers and whoever slashes them may do, in any order.
+contract PoolActors is Test {
+    StakePool private immutable pool;
+    BondsDouble private immutable bonds;
+    Joule private immutable joule;
+    address private immutable giver;
+    address[2] private investors;
+    address[2] private suppliers;
+
+    uint256 private clock = 1_800_000_000;
+    uint256 public deposited;
+    uint256 public earned;
+    uint256 public paid;
+    uint256 public lost;
+    bool public fellWithoutALoss;
+
+    constructor(
+        StakePool pool_,
+        BondsDouble bonds_,
+        Joule joule_,
+        address giver_,
+        address[2] memory investors_,
+        address[2] memory suppliers_
+    ) {
+        (pool, bonds, joule, giver) = (pool_, bonds_, joule_, giver_);
+        (investors, suppliers) = (investors_, suppliers_);
+    }
+
+    /// @dev Nothing but a slash makes a share worth less.
+    modifier steady() {
+        uint256 before = _worth();
+        _;
+        if (_worth() < before) fellWithoutALoss = true;
+    }
+
+    function deposit(uint8 who, uint256 amount) external steady {
+        amount = bound(amount, 1e18, 1_000_000e18);
+        vm.prank(investors[who % 2]);
+        pool.deposit(amount, investors[who % 2]);
+        deposited += amount;
+    }
+
+    function request(uint8 who, uint256 shares) external steady {
+        address investor = investors[who % 2];
+        shares = bound(shares, 0, pool.balanceOf(investor));
+        vm.prank(investor);
+        pool.requestRedeem(shares, investor);
+    }
+
+    function settle(uint8 max) external steady {
+        paid += pool.settle(max);
+    }
+
+    function borrow(uint8 who, uint256 amount) external steady {
+        vm.prank(suppliers[who % 2]);
+        pool.borrow(bound(amount, 1, 250_000e18));
+    }
+
+    function recall(uint8 who, uint256 amount) external steady {
+        address supplier = suppliers[who % 2];
+        vm.prank(supplier);
+        pool.recall(supplier, bound(amount, 1, bonds.lentTo(address(pool), supplier)));
+    }
+
+    function recallForTheQueue(uint8 who, uint256 amount) external steady {
+        pool.recall(suppliers[who % 2], bound(amount, 1, 1_000_000e18));
+    }
+
+    function reclaim(uint8 who) external steady {
+        pool.reclaim(suppliers[who % 2]);
+    }
+
+    function earn(uint8 who, uint256 amount) external steady {
+        amount = bound(amount, 1, 10_000e18);
+        (uint256 toPool,,) = pool.split(suppliers[who % 2], amount);
+        vm.prank(giver);
+        pool.shareEarnings(suppliers[who % 2], amount);
+        earned += toPool;
+    }
+
+    function give(uint256 amount) external steady {
+        vm.prank(giver);
+        joule.transfer(address(pool), bound(amount, 0, 1_000e18));
+    }
+
+    function slash(uint8 who, uint256 amount) external {
+        uint256 before = pool.totalAssets();
+        bonds.slash(suppliers[who % 2], address(pool), bound(amount, 1, 100_000e18), address(1));
+        lost += before - pool.totalAssets();
+    }
+
+    function wait(uint32 time) external steady {
+        clock += bound(time, 0, 10 days);
+        vm.warp(clock);
+    }
+
+    /// @dev Of a hundred JOULE's worth of first shares.
+    function _worth() private view returns (uint256) {
+        return pool.convertToAssets(100e24);
+    }
+}
+
+contract PoolInvariants is PoolFixture {
+    PoolActors private actors;
+
+    function setUp() public override {
+        super.setUp();
+        actors = new PoolActors(
+            pool, bonds, joule, stranger, [investor, second], [supplier, address(0x0ccc)]
+        );
+        vm.prank(underwriter);
+        pool.setCredit(address(0x0ccc), DEPOSIT);
+    }
+
+    function targetContracts() public view returns (address[] memory targets) {
+        targets = new address[](1);
+        targets[0] = address(actors);
+    }
+
+    /// @notice Shares are never worth more than assets.
+    function invariant_sharesAreCovered() public view {
+        assertTrue(pool.convertToAssets(pool.totalSupply()) <= pool.totalAssets(), "shares");
+    }
+
+    /// @notice The pool holds its cash.
+    function invariant_tokensCoverTheCash() public view {
+        assertTrue(joule.balanceOf(address(pool)) >= pool.cash(), "cash");
+    }
+
+    /// @notice What was deposited and earned is there, was paid out or was lost.
+    function invariant_assetsAreConserved() public view {
+        uint256 in_ = actors.deposited() + actors.earned();
+        assertEq(in_, pool.totalAssets() + actors.paid() + actors.lost(), "assets");
+    }
+
+    /// @notice The pool holds exactly the shares that are in the queue.
+    function invariant_theQueueHoldsItsShares() public view {
+        assertEq(pool.balanceOf(address(pool)), pool.queuedShares(), "queued");
+        (uint256 head, uint256 tail) = pool.queue();
+        uint256 sum;
+        for (; head < tail; ++head) {
+            sum += pool.request(head).shares;
+        }
+        assertEq(pool.queuedShares(), sum, "by request");
+    }
+
+    /// @notice Without a slash no share ever loses worth.
+    function invariant_onlyALossCosts() public view {
+        assertTrue(!actors.fellWithoutALoss(), "worth");
+    }
+}
