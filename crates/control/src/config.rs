@@ -32,6 +32,8 @@ pub struct ControlConfig {
     pub benchmark: Duration,
     /// Where logs of leases that are over are kept; `None`: nowhere.
     pub log_dir: Option<std::path::PathBuf>,
+    /// The most bytes of such logs: the oldest are removed.
+    pub log_bytes_max: u64,
     /// The most nodes that are served at once.
     pub nodes_max: usize,
     /// The most apps of one account that are wanted at once.
@@ -53,6 +55,7 @@ impl Default for ControlConfig {
             escrow_deposit: NanoJoule(1_000_000_000_000),
             benchmark: Duration::from_millis(50),
             log_dir: None,
+            log_bytes_max: 4 << 30,
             nodes_max: 10_000,
             apps_max: 1_000,
         }

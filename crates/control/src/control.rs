@@ -99,6 +99,7 @@ pub struct Control {
     traffic: Mutex<HashMap<LeaseId, Arc<LeaseTraffic>>>,
     /// What nodes sent as outputs of each lease: files and bytes.
     outputs: Mutex<HashMap<LeaseId, (usize, u64)>>,
+    logs_kept: AtomicU64,
     next_session: AtomicU64,
     lifelines: Mutex<HashMap<String, (NodeId, u64)>>,
     lifeline_addr: Option<SocketAddr>,
@@ -183,6 +184,7 @@ impl Control {
             sessions: Mutex::default(),
             traffic: Mutex::default(),
             outputs: Mutex::default(),
+            logs_kept: AtomicU64::new(0),
             next_session: AtomicU64::new(0),
             lifelines: Mutex::default(),
             lifeline_addr,

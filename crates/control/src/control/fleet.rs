@@ -18,7 +18,7 @@ use rand::Rng;
 use tokio::{
     io::AsyncReadExt,
     net::{TcpListener, TcpStream},
-    sync::mpsc,
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
 };
 use tracing::{debug, warn};
 
@@ -28,6 +28,8 @@ use super::{Control, clock::millis};
 const FRAMES_MAX: usize = 1_024;
 /// How long an agent may take to say hello, or to name its lifeline.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
+/// Lifelines that may be open without having named their agent.
+const NAMELESS_MAX: usize = 256;
 /// Length of a lifeline's token, in hexadecimal digits.
 const TOKEN_DIGITS: usize = 64;
 /// The most that is paid for a byte: $10 for a gigabyte.
@@ -274,10 +276,17 @@ impl Control {
     }
 
     pub(super) async fn accept_lifelines(self: Arc<Self>, listener: TcpListener) {
+        let nameless = Arc::new(Semaphore::new(NAMELESS_MAX));
         loop {
             tokio::select! {
                 accepted = listener.accept() => match accepted {
-                    Ok((stream, _)) => self.spawn(Self::lifeline(Arc::clone(&self), stream)),
+                    Ok((stream, _)) => {
+                        // Where too many have not said whose they are, this one is closed: an agent
+                        // dials again, and does without until then.
+                        if let Ok(permit) = Arc::clone(&nameless).try_acquire_owned() {
+                            self.spawn(Self::lifeline(Arc::clone(&self), stream, permit));
+                        }
+                    }
                     Err(problem) => {
                         // Too many open files, most likely: it passes.
                         warn!(error = %problem, "a lifeline could not be accepted");
@@ -290,7 +299,7 @@ impl Control {
     }
 
     /// Holds a lifeline: the kernel closes it when the agent's process dies, whatever killed it.
-    async fn lifeline(self: Arc<Self>, mut stream: TcpStream) {
+    async fn lifeline(self: Arc<Self>, mut stream: TcpStream, nameless: OwnedSemaphorePermit) {
         let mut token = [0; TOKEN_DIGITS];
         let read = tokio::time::timeout(HELLO_TIMEOUT, stream.read_exact(&mut token)).await;
         let Ok(Ok(_)) = read else { return };
@@ -302,6 +311,7 @@ impl Control {
             sessions.get(&node).filter(|s| s.number == number).map(|s| s.link.clone())
         };
         let Some(link) = link else { return };
+        drop(nameless);
         let mut ignored = [0; 64];
         loop {
             tokio::select! {

@@ -1,6 +1,11 @@
 //! What must last: each effect of the grid that concerns the store, carried out until it is done.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    io,
+    path::Path,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use kinesis_protocol::{AppId, Ending, LeaseId, lease::LOG_BYTES_MAX, message::StreamOpen};
 use kinesis_store::{
@@ -17,6 +22,8 @@ use crate::{
 
 /// How long a lease's log may take to arrive once it is over.
 const LOG_TIMEOUT: Duration = Duration::from_secs(5);
+/// Old logs are looked for after so many new ones.
+const PRUNE_EVERY: u64 = 16;
 /// The pause before a write that failed is tried again.
 const RETRY: Duration = Duration::from_millis(250);
 
@@ -119,7 +126,7 @@ impl Control {
                 }
             }
         }
-        self.unposted.store(true, std::sync::atomic::Ordering::Release);
+        self.unposted.store(true, Ordering::Release);
         self.with(|grid, _| grid.recorded(over.lease));
         self.traffic.lock().remove(&over.lease);
         self.outputs.lock().remove(&over.lease);
@@ -178,10 +185,17 @@ impl Control {
             stream.take(LOG_BYTES_MAX).read_to_end(&mut log).await.ok()?;
             Some(log)
         };
-        if let Ok(Some(log)) = tokio::time::timeout(LOG_TIMEOUT, fetch).await
-            && let Err(problem) = tokio::fs::write(&path, log).await
-        {
+        let Ok(Some(log)) = tokio::time::timeout(LOG_TIMEOUT, fetch).await else { return };
+        if let Err(problem) = tokio::fs::write(&path, log).await {
             warn!(path = %path.display(), error = %problem, "a log could not be kept");
+        }
+        let before = self.logs_kept.fetch_add(1, Ordering::Relaxed);
+        if let Some(dir) = path.parent().map(Path::to_owned).filter(|_| before % PRUNE_EVERY == 0) {
+            let bytes_max = self.config.log_bytes_max;
+            let pruned = tokio::task::spawn_blocking(move || prune_logs(&dir, bytes_max)).await;
+            if let Ok(Err(problem)) = pruned {
+                warn!(error = %problem, "old logs could not be removed");
+            }
         }
     }
 
@@ -189,4 +203,29 @@ impl Control {
     pub(super) fn log_path(&self, lease: LeaseId) -> Option<std::path::PathBuf> {
         self.config.log_dir.as_ref().map(|dir| dir.join(format!("{lease}.log")))
     }
+}
+
+/// Removes the oldest files of a directory, until what stays is at most `bytes_max` long.
+fn prune_logs(dir: &Path, bytes_max: u64) -> io::Result<()> {
+    let mut logs = Vec::new();
+    for entry in std::fs::read_dir(dir)? {
+        let entry = entry?;
+        // Another call may have removed it.
+        let Ok(meta) = entry.metadata() else { continue };
+        if meta.is_file() {
+            logs.push((meta.modified()?, meta.len(), entry.path()));
+        }
+    }
+    logs.sort_unstable();
+    let mut sum = 0_u64;
+    for (_, bytes, path) in logs.into_iter().rev() {
+        sum = sum.saturating_add(bytes);
+        if sum > bytes_max {
+            std::fs::remove_file(path).or_else(|error| match error.kind() {
+                io::ErrorKind::NotFound => Ok(()),
+                _ => Err(error),
+            })?;
+        }
+    }
+    Ok(())
 }

@@ -117,6 +117,10 @@ fn config() -> ControlConfig {
 
 impl Utility {
     async fn start() -> Self {
+        Self::start_as(config()).await
+    }
+
+    async fn start_as(config: ControlConfig) -> Self {
         let store = Store::open("sqlite::memory:").await.unwrap();
         let artifacts = Artifacts::open("memory:").await.unwrap();
         let secret = NodeSecret::generate();
@@ -124,7 +128,7 @@ impl Utility {
         let chain = SimulatedChain::new();
         let settle: Arc<dyn Settle> = chain.clone();
         let (s, a) = (store.clone(), artifacts.clone());
-        let control = Control::start(config(), s, a, settle, endpoint.clone()).await.unwrap();
+        let control = Control::start(config, s, a, settle, endpoint.clone()).await.unwrap();
         let opened = control.create_account("Ada", None).await.unwrap();
         let account = control.authenticate(&opened.api_key).await.unwrap();
         assert_eq!(account, opened.account);
@@ -657,4 +661,56 @@ async fn a_withdrawal_that_waits_for_the_chain_stops_nobody_else() {
     let manifest = service("other", "");
     tokio::time::timeout(LONG, utility.deploy(&manifest)).await.expect("a deployment goes on");
     waiting.abort();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn lifelines_of_nobody_are_few() {
+    let utility = Utility::start().await;
+    let addr = utility.control.lifeline_addr().unwrap();
+    let mut held = Vec::new();
+    for _ in 0..300 {
+        held.push(tokio::net::TcpStream::connect(addr).await.unwrap());
+    }
+    let mut last = held.pop().unwrap();
+    let mut byte = [0; 1];
+    let closed = tokio::io::AsyncReadExt::read(&mut last, &mut byte);
+    let closed = tokio::time::timeout(Duration::from_secs(5), closed).await.expect("it is closed");
+    assert!(matches!(closed, Ok(0) | Err(_)), "{closed:?}");
+    // Once they are gone there is room again.
+    drop(held);
+    let agents = utility.suppliers(1).await;
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    agents[0].kill();
+    let gone = async {
+        while utility.control.nodes_up() > 0 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(LONG, gone).await.expect("its death is noticed");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn logs_of_what_is_over_do_not_fill_the_disk() {
+    let dir = tempfile::tempdir().unwrap();
+    let config =
+        ControlConfig { log_dir: Some(dir.path().to_owned()), log_bytes_max: 200, ..config() };
+    let utility = Utility::start_as(config).await;
+    let _agents = utility.suppliers(1).await;
+    // As an earlier run left them: each 100 bytes, all older than what comes.
+    for n in 0..5 {
+        std::fs::write(dir.path().join(format!("{n}.log")), [b'x'; 100]).unwrap();
+    }
+    utility.deploy("name = \"work\"\nkind = \"job\"\ncomponent = \"a.wasm\"\n").await;
+    utility.until("work", "completed", |app| app.state == AppState::Completed).await;
+    let deadline = Instant::now() + LONG;
+    loop {
+        let logs: Vec<_> = std::fs::read_dir(dir.path()).unwrap().map(Result::unwrap).collect();
+        let bytes: u64 = logs.iter().filter_map(|log| Some(log.metadata().ok()?.len())).sum();
+        let newest = logs.iter().any(|log| log.file_name().to_string_lossy().starts_with("lse_"));
+        if newest && bytes <= 200 {
+            break;
+        }
+        assert!(Instant::now() < deadline, "{logs:?}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }
