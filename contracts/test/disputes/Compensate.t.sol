@@ -32,6 +32,9 @@ contract CompensateTest is TrustFixture {
         uint256 pot = disputes.caseOf(id).compensation;
         uint256 paid = _compensate(id, 1, mine, others);
         assertEq(paid, mine * pot / (uint256(mine) + others), "its part");
+        _refused(
+            abi.encodeWithSelector(IDisputes.NothingToCompensate.selector), id, 1, mine, others
+        );
         (PaymentRoot memory root, bytes memory signed,) = _tick(1, mine, others);
         bytes32[] memory proof = new bytes32[](1);
         proof[0] = PaymentRoots.leaf(supplier, mine);
