@@ -79,6 +79,23 @@ contract QueueTest is PoolFixture {
         assertEq(pool.totalSupply(), 0, "shares");
     }
 
+    function test_whatThawsElsewhereIsNotRecalledTwice() public {
+        uint256 shares = _invest(investor, 1_000e18);
+        _invest(second, 1_000e18);
+        _borrow(supplier, 250e18);
+        _borrow(other, 250e18);
+        _request(investor, shares);
+        _request(second, shares * 6 / 10);
+        vm.warp(START + QUEUE_DELAY);
+        vm.startPrank(stranger);
+        pool.recall(supplier, 100e18);
+        vm.expectRevert(abi.encodeWithSelector(IStakePool.NotRecallable.selector, 1, 0));
+        pool.recall(other, 1);
+        vm.stopPrank();
+        vm.prank(underwriter);
+        pool.recall(other, 250e18);
+    }
+
     function test_dustTakesNoPlace() public {
         _invest(investor, 1_000e18);
         vm.prank(investor);
