@@ -6,6 +6,9 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bytes::Bytes;
+use http::Request;
+use http_body_util::{BodyExt, Full};
 use kinesis_protocol::lease::Instance;
 use kinesis_runtime::{Exit, Sandbox};
 
@@ -114,6 +117,28 @@ async fn a_service_answers_fresh_and_kept() {
         assert_eq!((counters.requests, counters.tx_bytes), (3, 3), "{counters:?}");
         sandbox.drain();
         assert_eq!(within(sandbox.ended()).await, Exit::Stopped);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bodies_flow_both_ways() {
+    let grid = Grid::open().await;
+    let component = grid.component(SERVICE, "(return (call $echo (local.get $request)))");
+    for instance in [Instance::Fresh, Instance::Kept] {
+        let sandbox = grid.start(service_of(component.clone(), instance)).await;
+        within(sandbox.ready()).await.unwrap();
+        for _ in 0..2 {
+            let mut client = Client::connect(&sandbox).await;
+            let body = Bytes::from(vec![7; 300_000]);
+            let request = Request::post("/").header("host", "x").body(Full::new(body.clone()));
+            let response = client.send(request.unwrap()).await;
+            assert_eq!(response.status(), 200, "{}", log(&sandbox));
+            let echo = within(response.into_body().collect()).await.unwrap().to_bytes();
+            assert!(echo == body, "{} bytes\n{}", echo.len(), log(&sandbox));
+        }
+        until("all are over", || sandbox.in_flight() == 0).await;
+        let counters = sandbox.counters();
+        assert_eq!((counters.rx_bytes, counters.tx_bytes), (600_000, 600_000), "{counters:?}");
     }
 }
 

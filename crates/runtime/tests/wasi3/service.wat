@@ -1,5 +1,6 @@
 ;; A service of WASI 0.3: BODY runs first; then it answers with the number of its visits, in a body
-;; that it writes after it has returned the response.
+;; that it writes after it has returned the response. A BODY may `(return (call $echo (local.get
+;; $request)))` instead.
 (component
   (import "wasi:http/types@0.3.0" (instance $types
     (type $dns' (record (field "rcode" (option string)) (field "info-code" (option u16))))
@@ -58,7 +59,9 @@
     (export "[constructor]fields" (func (result (own $fields))))
     (export "[static]response.new" (func
       (param "headers" (own $fields)) (param "contents" (option $bytes))
-      (param "trailers" $trailers) (result (tuple (own $response) $sent))))))
+      (param "trailers" $trailers) (result (tuple (own $response) $sent))))
+    (export "[static]request.consume-body" (func
+      (param "this" (own $request)) (param "res" $sent) (result (tuple $bytes $trailers))))))
   (alias export $types "error-code" (type $error))
   (alias export $types "fields" (type $fields))
   (alias export $types "request" (type $request))
@@ -78,6 +81,9 @@
   (core func $trailers-new (canon future.new $trailers))
   (core func $trailers-write (canon future.write $trailers async (memory (core memory $libc "memory"))))
   (core func $trailers-drop (canon future.drop-writable $trailers))
+  (core func $sent-new (canon future.new $sent))
+  (core func $sent-write (canon future.write $sent async (memory (core memory $libc "memory"))))
+  (core func $sent-end (canon future.drop-writable $sent))
   (core func $sent-drop (canon future.drop-readable $sent))
   (core func $request-drop (canon resource.drop $request))
   (core func $set-new (canon waitable-set.new))
@@ -85,6 +91,8 @@
   (core func $join (canon waitable.join))
   (core func $return (canon task.return (result $answer) (memory (core memory $libc "memory"))))
   (core func $fields (canon lower (func $types "[constructor]fields")))
+  (core func $consume (canon lower (func $types "[static]request.consume-body")
+    (memory (core memory $libc "memory"))))
   (core func $response (canon lower (func $types "[static]response.new")
     (memory (core memory $libc "memory"))))
 
@@ -96,6 +104,10 @@
     (import "host" "trailers-new" (func $trailers-new (result i64)))
     (import "host" "trailers-write" (func $trailers-write (param i32 i32) (result i32)))
     (import "host" "trailers-drop" (func $trailers-drop (param i32)))
+    (import "host" "sent-new" (func $sent-new (result i64)))
+    (import "host" "sent-write" (func $sent-write (param i32 i32) (result i32)))
+    (import "host" "sent-end" (func $sent-end (param i32)))
+    (import "host" "consume" (func $consume (param i32 i32 i32)))
     (import "host" "sent-drop" (func $sent-drop (param i32)))
     (import "host" "request-drop" (func $request-drop (param i32)))
     (import "host" "set-new" (func $set-new (result i32)))
@@ -107,6 +119,7 @@
     (global $visits (mut i32) (i32.const 0))
     (global $body (mut i32) (i32.const 0))
     (global $trailers (mut i32) (i32.const 0))
+    (global $reading (mut i32) (i32.const 0))
     (global $set (mut i32) (i32.const 0))
     (func (export "handle") (param $request i32) (result i32)
       (local $stream i64) (local $future i64)
@@ -132,8 +145,30 @@
     ;; An event: 3 where the body was read, 5 where the trailers were.
     (func (export "resume") (param $event i32) (param $of i32) (param i32) (result i32)
       (call $join (local.get $of) (i32.const 0))
+      (if (i32.eq (local.get $of) (global.get $reading)) (then (return (call $read))))
       (if (i32.eq (local.get $event) (i32.const 3)) (then (return (call $written))))
       (call $finish))
+    ;; The request's body, with whatever comes of reading it, is the response's.
+    (func $echo (param $request i32) (result i32)
+      (local $future i64)
+      (local.set $future (call $sent-new))
+      (global.set $reading (i32.wrap_i64 (i64.shr_u (local.get $future) (i64.const 32))))
+      (call $consume (local.get $request) (i32.wrap_i64 (local.get $future)) (i32.const 24))
+      (call $response (call $fields)
+        (i32.const 1) (i32.load (i32.const 24)) (i32.load (i32.const 28)) (i32.const 16))
+      (call $sent-drop (i32.load (i32.const 20)))
+      (call $return (i32.const 0) (i32.load (i32.const 16))
+        (i32.const 0) (i64.const 0) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0))
+      (global.set $set (call $set-new))
+      ;; Nothing but zeros lies there: no error.
+      (if (i32.eq (call $sent-write (global.get $reading) (i32.const 64)) (i32.const -1))
+        (then (return (call $wait (global.get $reading)))))
+      (call $read))
+    (func $read (result i32)
+      (call $sent-end (global.get $reading))
+      (global.set $reading (i32.const 0))
+      (call $set-drop (global.get $set))
+      (i32.const 0))
     (func $wait (param $for i32) (result i32)
       (call $join (local.get $for) (global.get $set))
       (i32.or (i32.const 2) (i32.shl (global.get $set) (i32.const 4))))
@@ -156,6 +191,10 @@
       (export "trailers-new" (func $trailers-new))
       (export "trailers-write" (func $trailers-write))
       (export "trailers-drop" (func $trailers-drop))
+      (export "sent-new" (func $sent-new))
+      (export "sent-write" (func $sent-write))
+      (export "sent-end" (func $sent-end))
+      (export "consume" (func $consume))
       (export "sent-drop" (func $sent-drop))
       (export "request-drop" (func $request-drop))
       (export "set-new" (func $set-new))
