@@ -174,13 +174,17 @@ fn part_line(part: &PartView) -> String {
     format!("part {} {}{place}{worked}{attempt}{ending}", part.part, safe(&part.state))
 }
 
-/// The bill, once every completed part is on it: an ending is posted before it is shown, but the
-/// two are read one after the other.
+/// How long a utility may take to post what has ended.
+const BILL_PATIENCE: Duration = Duration::from_secs(60);
+
+/// The bill, once every completed part is on it: a part is shown as completed when its node says so,
+/// and is posted a moment later.
 async fn settled_bill(client: &Client, app: &AppView) -> Result<Bill> {
     let completed: Vec<u32> = app.job.as_ref().map_or_else(Vec::new, |job| {
         job.parts.iter().filter(|p| p.state == "completed").map(|p| p.part).collect()
     });
-    for _ in 0..25 {
+    let deadline = tokio::time::Instant::now() + BILL_PATIENCE;
+    while tokio::time::Instant::now() < deadline {
         let bill = client.usage(&app.name).await?;
         let on_it = |part: &u32| {
             bill.lines
