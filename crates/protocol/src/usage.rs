@@ -95,7 +95,12 @@ impl Counters {
             mem_mib_ms: self.mem_mib_ms.max(other.mem_mib_ms),
             vram_mib_ms: self.vram_mib_ms.max(other.vram_mib_ms),
             energy_mj: self.energy_mj.max(other.energy_mj),
-            energy_source: self.energy_source.min(other.energy_source),
+            // A side without energy says nothing of where it comes from.
+            energy_source: match (self.energy_mj, other.energy_mj) {
+                (0, 1..) => other.energy_source,
+                (1.., 0) => self.energy_source,
+                _ => self.energy_source.min(other.energy_source),
+            },
             rx_bytes: self.rx_bytes.max(other.rx_bytes),
             tx_bytes: self.tx_bytes.max(other.tx_bytes),
             requests: self.requests.max(other.requests),
@@ -187,6 +192,16 @@ mod tests {
             let ceiling = Counters::ceiling(&granted, wall, &Traffic::UNBOUNDED);
             prop_assert_eq!(ceiling.exceeds(&ceiling), None);
         }
+    }
+
+    #[test]
+    fn measured_energy_stays_measured_until_some_of_it_is_estimated() {
+        let of =
+            |energy_mj, energy_source| Counters { energy_mj, energy_source, ..Counters::default() };
+        let measured = of(5, EnergySource::Measured);
+        assert_eq!(Counters::default().max(&measured), measured);
+        let estimated = of(7, EnergySource::Estimated);
+        assert_eq!(measured.max(&estimated).energy_source, EnergySource::Estimated);
     }
 
     #[test]
