@@ -21,7 +21,7 @@ use crate::{
 #[serde(deny_unknown_fields)]
 pub(super) struct Open {
     /// Its name, 1 to 100 printable characters.
-    #[schema(example = "Ada")]
+    #[schema(example = "research")]
     name: String,
 }
 
