@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::{Parser, ValueEnum};
 use kinesis_tests::bench::{Setup, failover, memory, meter, route, start};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 /// Measures one promise beside a peer and prints one line of JSON last.
 #[derive(Debug, Parser)]
@@ -43,6 +44,9 @@ enum Name {
 #[tokio::main]
 async fn main() -> Result<()> {
     let args = Args::parse();
+    // A thousand simulated agents hold some ten thousand files.
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
     let _ = rustls::crypto::ring::default_provider().install_default();
     let setup = Setup {
         kinesis: args.kinesis,
