@@ -4,6 +4,7 @@ pragma solidity ^0.8.28;
 import {Initializable} from "@openzeppelin/contracts/proxy/utils/Initializable.sol";
 import {UUPSUpgradeable} from "@openzeppelin/contracts/proxy/utils/UUPSUpgradeable.sol";
 import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
+import {Time} from "@openzeppelin/contracts/utils/types/Time.sol";
 import {
     Ownable2StepUpgradeable
 } from "@openzeppelin/contracts-upgradeable/access/Ownable2StepUpgradeable.sol";
@@ -120,6 +121,17 @@ contract Joule is
         returns (uint256)
     {
         return super.nonces(owner_);
+    }
+
+    /// @notice Votes are counted by the clock and not by blocks: on a layer 2 blocks come as they
+    /// like, and on a quiet chain none comes.
+    function clock() public view override returns (uint48) {
+        return Time.timestamp();
+    }
+
+    /// @notice {clock} in words (ERC-6372).
+    function CLOCK_MODE() public pure override returns (string memory) {
+        return "mode=timestamp";
     }
 
     /// @dev The supply fits the 96 bits that a payment leaf has for an amount.

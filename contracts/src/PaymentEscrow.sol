@@ -7,7 +7,8 @@ import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 import {IERC20Permit} from "@openzeppelin/contracts/token/ERC20/extensions/IERC20Permit.sol";
 import {SafeERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
 import {ECDSA} from "@openzeppelin/contracts/utils/cryptography/ECDSA.sol";
-import {MerkleProof} from "@openzeppelin/contracts/utils/cryptography/MerkleProof.sol";
+import {MessageHashUtils} from "@openzeppelin/contracts/utils/cryptography/MessageHashUtils.sol";
+import {Math} from "@openzeppelin/contracts/utils/math/Math.sol";
 import {SafeCast} from "@openzeppelin/contracts/utils/math/SafeCast.sol";
 import {
     Ownable2StepUpgradeable
@@ -16,12 +17,15 @@ import {
     EIP712Upgradeable
 } from "@openzeppelin/contracts-upgradeable/utils/cryptography/EIP712Upgradeable.sol";
 
+import {IBonds} from "./interfaces/IBonds.sol";
 import {IPaymentEscrow} from "./interfaces/IPaymentEscrow.sol";
+import {MerklePaths} from "./libraries/MerklePaths.sol";
 import {PaymentRoot, PaymentRoots} from "./libraries/PaymentRoots.sol";
 
 /// @title PaymentEscrow
 /// @notice See {IPaymentEscrow}.
-/// @dev Balances are written before tokens move, and the token is JOULE, which calls nobody back.
+/// @dev Balances are written before tokens move, and nothing is called but JOULE and the protocol's
+/// bonds, which call nobody back.
 contract PaymentEscrow is
     Initializable,
     EIP712Upgradeable,
@@ -32,6 +36,7 @@ contract PaymentEscrow is
     using SafeERC20 for IERC20;
     using SafeCast for uint256;
     using PaymentRoots for PaymentRoot;
+    using MerklePaths for bytes32[];
 
     /// @notice The protocol fee never exceeds this, in basis points.
     uint16 public constant FEE_BP_CAP = 1_000;
@@ -40,7 +45,17 @@ contract PaymentEscrow is
     /// @notice The longest thaw.
     uint32 public constant WITHDRAWAL_DELAY_MAX = 90 days;
 
+    /// @notice What a lien takes of earnings never exceeds this, in basis points: a supplier always
+    /// earns.
+    uint16 public constant LIEN_BP_CAP = 5_000;
+
     uint256 private constant BP = 10_000;
+
+    bytes32 private constant DOMAIN_TYPEHASH = keccak256(
+        "EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)"
+    );
+    bytes32 private constant NAME_HASH = keccak256("Kinesis PaymentEscrow");
+    bytes32 private constant VERSION_HASH = keccak256("1");
 
     /// @dev What a redemption touches shares a slot. The supply of JOULE fits 96 bits, and so does
     /// every balance; the cumulative sums do not, since the same unit can pass many times.
@@ -55,6 +70,12 @@ contract PaymentEscrow is
         uint64 thawedAt;
     }
 
+    /// @dev The newest root of a series that was put on the chain.
+    struct Anchor {
+        bytes32 digest;
+        uint64 tick;
+    }
+
     /// @custom:storage-location erc7201:kinesis.storage.PaymentEscrow
     struct EscrowStorage {
         /// What every redemption reads, and the fees it adds to, in one slot.
@@ -66,6 +87,9 @@ contract PaymentEscrow is
         mapping(
             address utility => mapping(uint64 series => mapping(address supplier => uint256))
         ) redeemed;
+        mapping(address supplier => Lien) liens;
+        mapping(address lender => uint256) earnings;
+        mapping(address utility => mapping(uint64 series => Anchor)) anchors;
     }
 
     // keccak256(abi.encode(uint256(keccak256("kinesis.storage.PaymentEscrow")) - 1)) & ~bytes32(uint256(0xff))
@@ -74,11 +98,15 @@ contract PaymentEscrow is
 
     /// @custom:oz-upgrades-unsafe-allow state-variable-immutable
     IERC20 private immutable _joule;
+    /// @custom:oz-upgrades-unsafe-allow state-variable-immutable
+    IBonds private immutable _bonds;
 
     /// @param joule_ The token, fixed for this implementation.
+    /// @param bonds_ Who keeps the suppliers' bonds, fixed likewise.
     /// @custom:oz-upgrades-unsafe-allow constructor
-    constructor(IERC20 joule_) {
+    constructor(IERC20 joule_, IBonds bonds_) {
         _joule = joule_;
+        _bonds = bonds_;
         _disableInitializers();
     }
 
@@ -149,6 +177,60 @@ contract PaymentEscrow is
         if (!_signedBy(supplier, digest, supplierSignature)) revert InvalidSupplierSignature();
         _verify(root, signature, supplier, cumulative, proof);
         return _pay(root, supplier, cumulative, to);
+    }
+
+    /// @inheritdoc IPaymentEscrow
+    function redeemMany(
+        PaymentRoot calldata root,
+        bytes calldata signature,
+        bytes32[] calldata claims,
+        bytes32[] calldata proof,
+        bytes calldata flags
+    ) external returns (uint256 paid) {
+        _verifyRoot(root, signature);
+        if (claims.climbMany(proof, flags) != root.root) revert InvalidProof();
+        uint256[] memory amounts;
+        (amounts, paid) = _bookMany(root, claims);
+        for (uint256 i; i < claims.length; ++i) {
+            if (amounts[i] == 0) continue;
+            address supplier = address(bytes20(claims[i]));
+            _send(supplier, supplier, amounts[i]);
+        }
+    }
+
+    /// @inheritdoc IPaymentEscrow
+    function anchor(PaymentRoot calldata root, bytes calldata signature) external {
+        bytes32 digest = rootDigest(root);
+        if (!_signedBy(root.utility, digest, signature)) revert InvalidRootSignature();
+        Anchor storage anchor_ = _escrow().anchors[root.utility][root.series];
+        if (anchor_.digest != 0 && root.tick <= anchor_.tick) {
+            revert NotNewer(root.tick, anchor_.tick);
+        }
+        anchor_.digest = digest;
+        anchor_.tick = root.tick;
+        emit Anchored(root.utility, root.series, root.tick, root.root, root.total);
+    }
+
+    /// @inheritdoc IPaymentEscrow
+    function setLien(address supplier, uint16 earningsBp, uint16 growthBp) external {
+        if (_bonds.lenderOf(supplier) != msg.sender) revert NotTheLender(msg.sender);
+        (address lender, uint256 agreedBp) = _bonds.lenderChoice(supplier);
+        if (lender != msg.sender) agreedBp = 0;
+        agreedBp = Math.min(agreedBp, LIEN_BP_CAP);
+        uint256 shareBp = uint256(earningsBp) + growthBp;
+        if (shareBp > agreedBp) revert AboveAgreedShare(shareBp, agreedBp);
+        _escrow().liens[supplier] = Lien(msg.sender, earningsBp, growthBp);
+        emit LienSet(supplier, msg.sender, earningsBp, growthBp);
+    }
+
+    /// @inheritdoc IPaymentEscrow
+    function takeEarnings() external returns (uint256 amount) {
+        EscrowStorage storage $ = _escrow();
+        amount = $.earnings[msg.sender];
+        if (amount == 0) return 0;
+        $.earnings[msg.sender] = 0;
+        _joule.safeTransfer(msg.sender, amount);
+        emit EarningsTaken(msg.sender, amount);
     }
 
     /// @inheritdoc IPaymentEscrow
@@ -224,6 +306,31 @@ contract PaymentEscrow is
     }
 
     /// @inheritdoc IPaymentEscrow
+    function anchored(address utility, uint64 series)
+        external
+        view
+        returns (bytes32 digest, uint64 tick)
+    {
+        Anchor storage anchor_ = _escrow().anchors[utility][series];
+        return (anchor_.digest, anchor_.tick);
+    }
+
+    /// @inheritdoc IPaymentEscrow
+    function lienOf(address supplier) external view returns (Lien memory) {
+        return _escrow().liens[supplier];
+    }
+
+    /// @inheritdoc IPaymentEscrow
+    function earningsOf(address lender) external view returns (uint256) {
+        return _escrow().earnings[lender];
+    }
+
+    /// @inheritdoc IPaymentEscrow
+    function bonds() external view returns (IBonds) {
+        return _bonds;
+    }
+
+    /// @inheritdoc IPaymentEscrow
     function joule() external view returns (IERC20) {
         return _joule;
     }
@@ -276,6 +383,16 @@ contract PaymentEscrow is
         emit Deposited(utility, series, msg.sender, amount);
     }
 
+    /// @dev Names and version are constants here, so that no storage is read for them.
+    function _hashTypedDataV4(bytes32 structHash) internal view override returns (bytes32) {
+        return MessageHashUtils.toTypedDataHash(
+            keccak256(
+                abi.encode(DOMAIN_TYPEHASH, NAME_HASH, VERSION_HASH, block.chainid, address(this))
+            ),
+            structHash
+        );
+    }
+
     function _verify(
         PaymentRoot calldata root,
         bytes calldata signature,
@@ -284,9 +401,18 @@ contract PaymentEscrow is
         bytes32[] calldata proof
     ) private view {
         if (cumulative > root.total) revert AboveTotal(cumulative, root.total);
-        if (!_signedBy(root.utility, rootDigest(root), signature)) revert InvalidRootSignature();
-        bytes32 leaf = PaymentRoots.leaf(supplier, cumulative);
-        if (!MerkleProof.verifyCalldata(proof, root.root, leaf)) revert InvalidProof();
+        _verifyRoot(root, signature);
+        if (proof.climb(PaymentRoots.leaf(supplier, cumulative)) != root.root) {
+            revert InvalidProof();
+        }
+    }
+
+    function _verifyRoot(PaymentRoot calldata root, bytes calldata signature) private view {
+        bytes32 digest = rootDigest(root);
+        bool valid = signature.length == 0
+            ? _escrow().anchors[root.utility][root.series].digest == digest
+            : _signedBy(root.utility, digest, signature);
+        if (!valid) revert InvalidRootSignature();
     }
 
     function _pay(PaymentRoot calldata root, address supplier, uint96 cumulative, address to)
@@ -305,8 +431,97 @@ contract PaymentEscrow is
         books.balance -= uint96(paid + fee);
         books.redeemed += uint160(paid);
         $.fees += uint96(fee);
+        _tell(root, supplier, to, paid, fee, before + paid);
+        _send(supplier, to, paid);
+    }
+
+    /// @dev Books what the claims of one root are paid, as far as the balance goes.
+    function _bookMany(PaymentRoot calldata root, bytes32[] calldata claims)
+        private
+        returns (uint256[] memory amounts, uint256 paid)
+    {
+        EscrowStorage storage $ = _escrow();
+        Books storage books = $.books[root.utility][root.series];
+        mapping(address supplier => uint256) storage redeemed_ =
+            $.redeemed[root.utility][root.series];
+        amounts = new uint256[](claims.length);
+        uint256 balance = books.balance;
+        for (uint256 i; i < claims.length && balance > 0; ++i) {
+            (uint256 amount, uint256 fee) = _bookOne(root, claims[i], redeemed_, balance);
+            amounts[i] = amount;
+            balance -= amount + fee;
+            paid += amount;
+        }
+        if (paid == 0) {
+            if (balance == 0) revert EscrowEmpty();
+            revert NothingToRedeem(0);
+        }
+        // All of them fit, as in {_pay}.
+        $.fees += uint96(books.balance - balance - paid);
+        books.balance = uint96(balance);
+        books.redeemed += uint160(paid);
+    }
+
+    function _bookOne(
+        PaymentRoot calldata root,
+        bytes32 claim,
+        mapping(address supplier => uint256) storage redeemed_,
+        uint256 balance
+    ) private returns (uint256 paid, uint256 fee) {
+        address supplier = address(bytes20(claim));
+        uint256 cumulative = uint96(uint256(claim));
+        if (cumulative > root.total) revert AboveTotal(cumulative, root.total);
+        uint256 before = redeemed_[supplier];
+        if (cumulative <= before) return (0, 0);
+        (paid, fee) = _affordable(cumulative - before, balance, _escrow().feeBp);
+        if (paid == 0) return (0, 0);
+        redeemed_[supplier] = before + paid;
+        _tell(root, supplier, supplier, paid, fee, before + paid);
+    }
+
+    /// @dev Keeps the event's many words off the callers' stacks.
+    function _tell(
+        PaymentRoot calldata root,
+        address supplier,
+        address to,
+        uint256 paid,
+        uint256 fee,
+        uint256 redeemed_
+    ) private {
+        emit Redeemed(root.utility, root.series, supplier, to, root.tick, paid, fee, redeemed_);
+    }
+
+    /// @dev Sends what a supplier is paid, less what its loan costs. The lien is one slot, and all
+    /// that a supplier without a loan pays for there being loans.
+    function _send(address supplier, address to, uint256 paid) private {
+        Lien memory lien = _escrow().liens[supplier];
+        if (lien.lender != address(0)) paid -= _share(supplier, paid, lien);
         _joule.safeTransfer(to, paid);
-        emit Redeemed(root.utility, root.series, supplier, to, root.tick, paid, fee, before + paid);
+    }
+
+    /// @dev Shares out earnings of a supplier with a lien, or ends the lien with its loan.
+    function _share(address supplier, uint256 paid, Lien memory lien)
+        private
+        returns (uint256 shared)
+    {
+        EscrowStorage storage $ = _escrow();
+        if (_bonds.lenderOf(supplier) != lien.lender) {
+            delete $.liens[supplier];
+            emit LienEnded(supplier, lien.lender);
+            return 0;
+        }
+        uint256 missing = Math.saturatingSub(
+            _bonds.lentTo(lien.lender, supplier), _bonds.ownStake(supplier)
+        );
+        uint256 toLender = paid * lien.earningsBp / BP;
+        uint256 toStake = Math.min(paid * lien.growthBp / BP, missing);
+        $.earnings[lien.lender] += toLender;
+        if (toStake > 0) {
+            _joule.forceApprove(address(_bonds), toStake);
+            _bonds.bond(supplier, toStake);
+        }
+        emit EarningsShared(supplier, lien.lender, toLender, toStake);
+        return toLender + toStake;
     }
 
     /// @dev The most of `owed` that `balance` pays together with the fee on it.

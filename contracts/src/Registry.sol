@@ -16,7 +16,9 @@ import {
     EIP712Upgradeable
 } from "@openzeppelin/contracts-upgradeable/utils/cryptography/EIP712Upgradeable.sol";
 
+import {IBonds} from "./interfaces/IBonds.sol";
 import {IRegistry} from "./interfaces/IRegistry.sol";
+import {LenderChoice, LoanBook, Loans} from "./libraries/Loans.sol";
 
 /// @title Registry
 /// @notice See {IRegistry}.
@@ -30,11 +32,13 @@ contract Registry is
 {
     using EnumerableSet for EnumerableSet.AddressSet;
     using EnumerableSet for EnumerableSet.Bytes32Set;
+    using Loans for LoanBook;
     using SafeCast for uint256;
     using SafeERC20 for IERC20;
 
-    /// @notice The shortest thaw.
-    uint32 public constant THAW_MIN = 1 minutes;
+    /// @notice The shortest thaw: for a development chain. A DAO that would set it where money is at
+    /// stake could as well take away the bound.
+    uint32 public constant THAW_MIN = 1 seconds;
     /// @notice The longest thaw.
     uint32 public constant THAW_MAX = 90 days;
     /// @notice The longest endpoint.
@@ -67,6 +71,7 @@ contract Registry is
         mapping(address supplier => EnumerableSet.Bytes32Set) nodes;
         mapping(address utility => Offer) offers;
         EnumerableSet.AddressSet utilities;
+        LoanBook loans;
     }
 
     // keccak256(abi.encode(uint256(keccak256("kinesis.storage.Registry")) - 1)) & ~bytes32(uint256(0xff))
@@ -105,7 +110,7 @@ contract Registry is
         _setThaw(thaw_);
     }
 
-    /// @inheritdoc IRegistry
+    /// @inheritdoc IBonds
     function bond(address operator, uint256 amount) external {
         _bond(operator, amount);
     }
@@ -131,7 +136,8 @@ contract Registry is
         RegistryStorage storage $ = _registry();
         Stake storage stake = $.stakes[msg.sender];
         if (amount > stake.bonded) revert InsufficientBond(amount, stake.bonded);
-        uint256 active = stake.bonded - amount;
+        (uint256 active,) = $.loans.behind(msg.sender);
+        active += stake.bonded - amount;
         uint256 required = requiredBond(msg.sender);
         // Where stake was slashed, less than required may be active: cancelling is never refused.
         if (amount > 0 && active < required) revert BondRequired(required, active);
@@ -149,13 +155,43 @@ contract Registry is
         amount = stake.thawing;
         if (amount == 0) revert NoUnbonding();
         if (block.timestamp < stake.thawedAt) revert StillThawing(stake.thawedAt);
-        uint256 held = $.locks[$.slasher][msg.sender];
-        if (held > 0) revert BondLocked(held);
+        _requireUnlocked(msg.sender);
+        uint256 lent = $.loans.loans[msg.sender].lent;
+        if (lent > 0) revert LoanStands(lent);
         stake.bonded -= uint96(amount);
         stake.thawing = 0;
         stake.thawedAt = 0;
         _joule.safeTransfer(to, amount);
         emit Unbonded(msg.sender, to, amount);
+    }
+
+    /// @inheritdoc IBonds
+    function setLender(address lender, uint16 shareBp) external {
+        _requireShare(shareBp);
+        _registry().loans.choices[msg.sender] = LenderChoice(lender, shareBp);
+        emit LenderChosen(msg.sender, lender, shareBp);
+    }
+
+    /// @inheritdoc IBonds
+    function lend(address supplier, uint256 amount) external {
+        if (amount == 0) revert ZeroAmount();
+        _requireUnlocked(supplier);
+        _registry().loans.lend(msg.sender, supplier, amount);
+        _joule.safeTransferFrom(msg.sender, address(this), amount);
+    }
+
+    /// @inheritdoc IBonds
+    function recall(address supplier, uint256 amount) external {
+        if (amount == 0) revert ZeroAmount();
+        RegistryStorage storage $ = _registry();
+        $.loans.recall(msg.sender, supplier, amount, block.timestamp + $.thaw);
+    }
+
+    /// @inheritdoc IBonds
+    function reclaim(address supplier) external returns (uint256 amount) {
+        _requireUnlocked(supplier);
+        amount = _registry().loans.reclaim(msg.sender, supplier);
+        if (amount > 0) _joule.safeTransfer(msg.sender, amount);
     }
 
     /// @inheritdoc IRegistry
@@ -228,7 +264,9 @@ contract Registry is
 
     /// @inheritdoc IRegistry
     function lock(address operator) external onlySlasher {
-        uint256 held = ++_registry().locks[msg.sender][operator];
+        RegistryStorage storage $ = _registry();
+        uint256 held = ++$.locks[msg.sender][operator];
+        if (held == 1) $.loans.lock(msg.sender, operator);
         emit Locked(msg.sender, operator, held);
     }
 
@@ -238,6 +276,7 @@ contract Registry is
         uint256 held = $.locks[msg.sender][operator];
         if (held == 0) revert NotLocked();
         $.locks[msg.sender][operator] = --held;
+        if (held == 0) $.loans.unlock(msg.sender, operator);
         emit Unlocked(msg.sender, operator, held);
     }
 
@@ -247,13 +286,16 @@ contract Registry is
         onlySlasher
         returns (uint256 taken)
     {
-        Stake storage stake = _registry().stakes[operator];
+        RegistryStorage storage $ = _registry();
+        Stake storage stake = $.stakes[operator];
         taken = amount < stake.bonded ? amount : stake.bonded;
         // What is about to leave goes first, so that as much as possible goes on backing promises.
         uint256 fromThawing = taken < stake.thawing ? taken : stake.thawing;
         stake.bonded -= uint96(taken);
         stake.thawing -= uint96(fromThawing);
         if (stake.thawing == 0) stake.thawedAt = 0;
+        address lockedFor = $.locks[msg.sender][operator] > 0 ? msg.sender : address(0);
+        taken += $.loans.slash(operator, amount - taken, lockedFor);
         _joule.safeTransfer(to, taken);
         emit Slashed(operator, to, taken, fromThawing);
     }
@@ -281,8 +323,54 @@ contract Registry is
 
     /// @inheritdoc IRegistry
     function bondOf(address operator) external view returns (Bond memory) {
-        Stake storage stake = _registry().stakes[operator];
-        return Bond(stake.bonded - stake.thawing, stake.thawing, stake.thawedAt);
+        RegistryStorage storage $ = _registry();
+        Stake storage stake = $.stakes[operator];
+        (uint256 active, uint256 leaving) = $.loans.behind(operator);
+        return Bond(
+            active + stake.bonded - stake.thawing, leaving + stake.thawing, stake.thawedAt
+        );
+    }
+
+    /// @inheritdoc IBonds
+    function ownStake(address supplier) external view returns (uint256) {
+        return _registry().stakes[supplier].bonded;
+    }
+
+    /// @inheritdoc IBonds
+    function lenderChoice(address supplier) external view returns (address lender, uint16 shareBp) {
+        LenderChoice storage choice = _registry().loans.choices[supplier];
+        return (choice.lender, choice.shareBp);
+    }
+
+    /// @inheritdoc IBonds
+    function lenderOf(address supplier) external view returns (address) {
+        return _registry().loans.lenderOf(supplier);
+    }
+
+    /// @inheritdoc IBonds
+    function lentTo(address lender, address supplier) external view returns (uint256) {
+        return _registry().loans.lentTo(lender, supplier);
+    }
+
+    /// @inheritdoc IBonds
+    function lentBy(address lender) external view returns (uint256) {
+        return _registry().loans.lent[lender].all;
+    }
+
+    /// @inheritdoc IBonds
+    function thawing(address lender, address supplier) external view returns (uint256) {
+        return _registry().loans.thawing(lender, supplier);
+    }
+
+    /// @inheritdoc IBonds
+    function thawingBy(address lender) external view returns (uint256) {
+        return _registry().loans.lent[lender].thawing;
+    }
+
+    /// @inheritdoc IBonds
+    function lockedBy(address lender) external view returns (uint256) {
+        RegistryStorage storage $ = _registry();
+        return $.loans.locked[$.slasher][lender];
     }
 
     /// @inheritdoc IRegistry
@@ -339,7 +427,7 @@ contract Registry is
         return _registry().utilityBond;
     }
 
-    /// @inheritdoc IRegistry
+    /// @inheritdoc IBonds
     function thaw() external view returns (uint32) {
         return _registry().thaw;
     }
@@ -405,8 +493,16 @@ contract Registry is
     }
 
     function _cover(address operator) private view returns (uint256 required, uint256 active) {
-        Stake storage stake = _registry().stakes[operator];
-        return (requiredBond(operator), stake.bonded - stake.thawing);
+        RegistryStorage storage $ = _registry();
+        Stake storage stake = $.stakes[operator];
+        (active,) = $.loans.behind(operator);
+        return (requiredBond(operator), active + stake.bonded - stake.thawing);
+    }
+
+    function _requireUnlocked(address operator) private view {
+        RegistryStorage storage $ = _registry();
+        uint256 held = $.locks[$.slasher][operator];
+        if (held > 0) revert BondLocked(held);
     }
 
     function _requireShare(uint16 bp) private pure {

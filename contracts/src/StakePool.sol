@@ -15,6 +15,7 @@ import {
 } from "@openzeppelin/contracts-upgradeable/token/ERC20/extensions/ERC4626Upgradeable.sol";
 
 import {IBonds} from "./interfaces/IBonds.sol";
+import {IPaymentEscrow} from "./interfaces/IPaymentEscrow.sol";
 import {IStakePool} from "./interfaces/IStakePool.sol";
 
 /// @title StakePool
@@ -32,8 +33,8 @@ contract StakePool is
     using SafeERC20 for IERC20;
     using Math for uint256;
 
-    /// @notice The shortest wait in the queue.
-    uint32 public constant DELAY_MIN = 1 hours;
+    /// @notice The shortest wait in the queue, where bonds do not thaw longer.
+    uint32 public constant DELAY_MIN = 1 seconds;
     /// @notice The longest wait in the queue.
     uint32 public constant DELAY_MAX = 90 days;
     /// @notice What the pool and the growing stake take of earnings together never exceeds this, in
@@ -42,6 +43,9 @@ contract StakePool is
     /// @notice The least that takes a place in the queue, in wei: places cost whoever pays them out.
     uint256 public constant REQUEST_MIN = 1e18;
 
+    /// @dev Cases against borrowers of no more than this part of the assets hold up nobody, or a loan
+    /// of dust could.
+    uint256 private constant HELD_BP = 10;
     uint256 private constant BP = 10_000;
 
     /// @custom:storage-location erc7201:kinesis.storage.StakePool
@@ -64,13 +68,17 @@ contract StakePool is
     IERC20 private immutable _joule;
     /// @custom:oz-upgrades-unsafe-allow state-variable-immutable
     IBonds private immutable _bonds;
+    /// @custom:oz-upgrades-unsafe-allow state-variable-immutable
+    IPaymentEscrow private immutable _escrow;
 
     /// @param joule_ The token, fixed for this implementation.
     /// @param bonds_ Who keeps the bonds, fixed for this implementation.
+    /// @param escrow_ Who pays the suppliers, fixed for this implementation.
     /// @custom:oz-upgrades-unsafe-allow constructor
-    constructor(IERC20 joule_, IBonds bonds_) {
+    constructor(IERC20 joule_, IBonds bonds_, IPaymentEscrow escrow_) {
         _joule = joule_;
         _bonds = bonds_;
+        _escrow = escrow_;
         _disableInitializers();
     }
 
@@ -98,7 +106,7 @@ contract StakePool is
         uint256 assets = convertToAssets(shares);
         if (assets < REQUEST_MIN) revert RequestTooSmall(assets, REQUEST_MIN);
         PoolStorage storage $ = _pool();
-        uint64 readyAt = uint64(block.timestamp + $.delay);
+        uint64 readyAt = uint64(block.timestamp + Math.max($.delay, _bonds.thaw()));
         id = $.requests.length;
         $.requests.push(Request(msg.sender, receiver, readyAt, shares));
         $.queuedShares += shares;
@@ -108,6 +116,9 @@ contract StakePool is
 
     /// @inheritdoc IStakePool
     function settle(uint256 max) external returns (uint256 paid) {
+        uint256 locked = _bonds.lockedBy(address(this));
+        if (locked * BP > totalAssets() * HELD_BP) revert CasesOpen(locked);
+        _collect();
         PoolStorage storage $ = _pool();
         uint256 head = $.head;
         uint256 tail = $.requests.length;
@@ -132,6 +143,7 @@ contract StakePool is
     /// @inheritdoc IStakePool
     function borrow(uint256 amount) external {
         if (amount == 0) revert ZeroAmount();
+        _collect();
         PoolStorage storage $ = _pool();
         uint256 assets = totalAssets();
         uint256 toSupplier = _bonds.lentTo(address(this), msg.sender) + amount;
@@ -148,7 +160,13 @@ contract StakePool is
         $.cash -= amount;
         _joule.forceApprove(address(_bonds), amount);
         _bonds.lend(msg.sender, amount);
+        _escrow.setLien(msg.sender, $.terms.earningsBp, $.terms.growthBp);
         emit Lent(msg.sender, amount);
+    }
+
+    /// @inheritdoc IStakePool
+    function collect() external returns (uint256) {
+        return _collect();
     }
 
     /// @inheritdoc IStakePool
@@ -254,6 +272,11 @@ contract StakePool is
     }
 
     /// @inheritdoc IStakePool
+    function escrow() external view returns (IPaymentEscrow) {
+        return _escrow;
+    }
+
+    /// @inheritdoc IStakePool
     function split(address supplier, uint256 amount)
         public
         view
@@ -269,9 +292,9 @@ contract StakePool is
         toSupplier = amount - toPool - toStake;
     }
 
-    /// @notice What is here and what is left of the loans, in wei.
+    /// @notice What is here, what the escrow has put aside and what is left of the loans, in wei.
     function totalAssets() public view override(ERC4626Upgradeable, IERC4626) returns (uint256) {
-        return _pool().cash + _bonds.lentBy(address(this));
+        return _pool().cash + _escrow.earningsOf(address(this)) + _bonds.lentBy(address(this));
     }
 
     /// @notice Zero: shares leave through the queue.
@@ -305,6 +328,13 @@ contract StakePool is
 
     function _authorizeUpgrade(address) internal override onlyOwner {}
 
+    function _collect() private returns (uint256 amount) {
+        amount = _escrow.takeEarnings();
+        if (amount == 0) return 0;
+        _pool().cash += amount;
+        emit EarningsCollected(amount);
+    }
+
     /// @dev The most of `wanted` shares that the cash pays for, and what they are worth.
     function _affordable(uint256 wanted, uint256 cash_)
         private
@@ -323,8 +353,8 @@ contract StakePool is
     function _queueLacks() private view returns (uint256) {
         PoolStorage storage $ = _pool();
         if ($.head == $.requests.length || $.requests[$.head].readyAt > block.timestamp) return 0;
-        return
-            convertToAssets($.queuedShares).saturatingSub($.cash + _bonds.thawingBy(address(this)));
+        uint256 coming = _escrow.earningsOf(address(this)) + _bonds.thawingBy(address(this));
+        return convertToAssets($.queuedShares).saturatingSub($.cash + coming);
     }
 
     function _underwrites(address account) private view returns (bool) {

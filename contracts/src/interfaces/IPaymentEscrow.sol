@@ -4,6 +4,7 @@ pragma solidity ^0.8.28;
 import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 
 import {PaymentRoot} from "../libraries/PaymentRoots.sol";
+import {IBonds} from "./IBonds.sol";
 
 /// @title The escrow that utilities fund and suppliers redeem from.
 /// @notice A utility deposits JOULE into an account for each of its series. Every tick it signs a
@@ -11,6 +12,13 @@ import {PaymentRoot} from "../libraries/PaymentRoots.sol";
 /// have the difference to what was paid before sent to the supplier, at any time, without the
 /// utility's help. The protocol fee comes on top, from the same account. What a utility takes back
 /// thaws first, and redemptions draw on it while it does.
+///
+/// A root can be anchored here. Wherever a root's signature is asked for, an empty one stands for
+/// "this is the root that is anchored".
+///
+/// A supplier whose bond is borrowed (see {IBonds}) pays for it out of every redemption: the lender's
+/// share waits here for the lender, the growth of the supplier's own stake is bonded at once, and the
+/// rest is the supplier's. Nothing of the lender's is called, so that no lender holds up a payment.
 interface IPaymentEscrow {
     /// @notice The account of one series of one utility. All amounts in wei of JOULE.
     /// @param balance What is there now, thawing or not.
@@ -26,6 +34,16 @@ interface IPaymentEscrow {
         uint256 withdrawn;
         uint256 thawing;
         uint256 thawedAt;
+    }
+
+    /// @notice What a supplier with a loan pays for it.
+    /// @param lender Who gets the share; zero without a lien.
+    /// @param earningsBp The lender's share of what is redeemed, in basis points.
+    /// @param growthBp How much of it becomes the supplier's own stake, until that equals the loan.
+    struct Lien {
+        address lender;
+        uint16 earningsBp;
+        uint16 growthBp;
     }
 
     /// @notice JOULE was put into an account.
@@ -53,6 +71,27 @@ interface IPaymentEscrow {
         uint256 redeemed
     );
 
+    /// @notice A root was anchored; an earlier one of its series is not anchored any more.
+    event Anchored(
+        address indexed utility, uint64 indexed series, uint64 tick, bytes32 root, uint256 total
+    );
+
+    /// @notice A supplier pays for a loan from now on.
+    event LienSet(
+        address indexed supplier, address indexed lender, uint16 earningsBp, uint16 growthBp
+    );
+
+    /// @notice A supplier's loan is gone, and so is what it paid for it.
+    event LienEnded(address indexed supplier, address indexed lender);
+
+    /// @notice A part of what was redeemed went to a lender and into the supplier's own stake.
+    event EarningsShared(
+        address indexed supplier, address indexed lender, uint256 toLender, uint256 toStake
+    );
+
+    /// @notice A lender took its share of earnings.
+    event EarningsTaken(address indexed lender, uint256 amount);
+
     /// @notice A utility asked to take JOULE back; zero cancels an earlier request.
     event WithdrawalRequested(
         address indexed utility, uint64 indexed series, uint256 amount, uint256 thawedAt
@@ -75,6 +114,15 @@ interface IPaymentEscrow {
 
     /// @notice The root was not signed by the utility it names.
     error InvalidRootSignature();
+
+    /// @notice A root that is not newer than the one that is anchored.
+    error NotNewer(uint64 tick, uint64 anchored);
+
+    /// @notice Someone whose loan does not stand behind the supplier.
+    error NotTheLender(address caller);
+
+    /// @notice More of the earnings than the supplier agreed to, or than the code allows.
+    error AboveAgreedShare(uint256 shareBp, uint256 agreedBp);
 
     /// @notice The proof does not lead from the supplier's leaf to the root.
     error InvalidProof();
@@ -161,6 +209,34 @@ interface IPaymentEscrow {
         bytes calldata supplierSignature
     ) external returns (uint256 paid);
 
+    /// @notice {redeem} for many suppliers of one root by one multiproof. Who has had everything
+    /// already is passed over. Where the account cannot pay all, it pays in the order of the claims.
+    /// @param claims A word for each supplier: its address, and behind it the 96 bits of `cumulative`;
+    /// in the order of the leaves in OpenZeppelin's multiproof.
+    /// @param proof The hashes beside the way, in the order in which they are used.
+    /// @param flags A bit for each hash on the way, from the most significant of the first byte on:
+    /// whether both halves are known, or one is the next of the proof.
+    /// @return paid What the suppliers received in all.
+    function redeemMany(
+        PaymentRoot calldata root,
+        bytes calldata signature,
+        bytes32[] calldata claims,
+        bytes32[] calldata proof,
+        bytes calldata flags
+    ) external returns (uint256 paid);
+
+    /// @notice Anchors a root, newer than the one of its series that is anchored. Anyone may.
+    /// @param signature The utility's signature over the root.
+    function anchor(PaymentRoot calldata root, bytes calldata signature) external;
+
+    /// @notice As the lender of a supplier's bond: sets what the supplier pays for it, within what it
+    /// agreed to in {IBonds-setLender}. It ends with the loan.
+    function setLien(address supplier, uint16 earningsBp, uint16 growthBp) external;
+
+    /// @notice As a lender: takes what redemptions have put aside for it.
+    /// @return amount What was taken.
+    function takeEarnings() external returns (uint256 amount);
+
     /// @notice As a utility: starts the thaw of a withdrawal. Replaces an earlier request; zero
     /// cancels it.
     function requestWithdrawal(uint64 series, uint256 amount) external;
@@ -191,6 +267,18 @@ interface IPaymentEscrow {
         view
         returns (uint256);
 
+    /// @notice The hash of the root that is anchored for a series, and its tick; zero without one.
+    function anchored(address utility, uint64 series)
+        external
+        view
+        returns (bytes32 digest, uint64 tick);
+
+    /// @notice What a supplier pays for a loan.
+    function lienOf(address supplier) external view returns (Lien memory);
+
+    /// @notice What waits here for a lender.
+    function earningsOf(address lender) external view returns (uint256);
+
     /// @notice The hash that a utility signs for a root.
     function rootDigest(PaymentRoot calldata root) external view returns (bytes32);
 
@@ -202,6 +290,9 @@ interface IPaymentEscrow {
         address to,
         uint256 deadline
     ) external view returns (bytes32);
+
+    /// @notice Who keeps the suppliers' bonds.
+    function bonds() external view returns (IBonds);
 
     /// @notice The token.
     function joule() external view returns (IERC20);

@@ -3,11 +3,14 @@ pragma solidity ^0.8.28;
 
 import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 
+import {IBonds} from "./IBonds.sol";
+
 /// @title Who takes part, and the JOULE that answers for it.
 /// @notice An operator, supplier or utility, bonds JOULE under its address. A supplier claims its
 /// nodes here; a utility publishes its endpoint, its margin and what it promises, so that nobody
 /// has to keep a list. What an operator wants back thaws first. Thawing stake is not counted as
-/// backing anything, but it can be slashed until it has left.
+/// backing anything, but it can be slashed until it has left. A lender may put bond beside a
+/// supplier's own, see {IBonds}.
 ///
 /// **Nodes.** A node is an Ed25519 key. A claim carries two signatures over one EIP-712 digest: the
 /// supplier's, which is checked here, and the node key's, which is only published, since checking
@@ -23,11 +26,13 @@ import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 /// - A machine moves by signing for its new supplier with a higher sequence; the old one cannot
 ///   hold it.
 /// - Noise costs: every claim occupies a share of the claimant's bond for as long as it stands.
-interface IRegistry {
-    /// @notice The stake of an operator, in wei of JOULE.
+interface IRegistry is IBonds {
+    /// @notice The stake of an operator with what was lent to it, in wei of JOULE: everything that
+    /// a slash can take.
     /// @param active What backs its promises.
-    /// @param thawing What it has asked to take back; can still be slashed.
-    /// @param thawedAt From when it may take that, in seconds since 1970; zero without a request.
+    /// @param thawing What it or its lender has asked to take back; can still be slashed.
+    /// @param thawedAt From when the operator may take its own part of that, in seconds since 1970;
+    /// zero without a request.
     struct Bond {
         uint256 active;
         uint256 thawing;
@@ -80,8 +85,8 @@ interface IRegistry {
     /// @notice An operator lost stake.
     /// @param operator Who lost it.
     /// @param to Who received it.
-    /// @param amount How much.
-    /// @param fromThawing How much of that was thawing.
+    /// @param amount How much, with what its lender lost.
+    /// @param fromThawing How much of its own thawing stake is in that.
     event Slashed(
         address indexed operator, address indexed to, uint256 amount, uint256 fromThawing
     );
@@ -179,11 +184,7 @@ interface IRegistry {
     /// @notice A thaw outside of the bounds in the code.
     error ThawOutOfBounds(uint32 requested, uint32 min, uint32 max);
 
-    /// @notice Bonds JOULE of the caller for an operator. Anyone may; only the operator can take it
-    /// back.
-    function bond(address operator, uint256 amount) external;
-
-    /// @notice {bond} with an ERC-2612 permit in place of an approval.
+    /// @notice {IBonds-bond} with an ERC-2612 permit in place of an approval.
     function bondWithPermit(
         address operator,
         uint256 amount,
@@ -197,7 +198,8 @@ interface IRegistry {
     /// it. What claims and an offer occupy cannot be asked for: release and retire them first.
     function requestUnbonding(uint256 amount) external;
 
-    /// @notice As an operator: takes what has thawed, unless a case against it is open.
+    /// @notice As an operator: takes what has thawed, unless a case against it is open or a loan
+    /// stands.
     /// @return amount What was taken.
     function unbond(address to) external returns (uint256 amount);
 
@@ -239,7 +241,8 @@ interface IRegistry {
     /// @notice Undoes one {lock}. Only the slasher.
     function unlock(address operator) external;
 
-    /// @notice Takes stake of an operator, thawing stake first. Only the slasher.
+    /// @notice Takes stake of an operator: its own first, and of that the thawing part first; then
+    /// what was lent to it. Only the slasher.
     /// @return taken The amount, or all there was if that is less.
     function slash(address operator, uint256 amount, address to) external returns (uint256 taken);
 
@@ -303,9 +306,6 @@ interface IRegistry {
 
     /// @notice The stake that a published offer occupies.
     function utilityBond() external view returns (uint256);
-
-    /// @notice How long stake thaws, in seconds.
-    function thaw() external view returns (uint32);
 
     /// @notice The contract that may slash.
     function slasher() external view returns (address);

@@ -4,17 +4,21 @@ pragma solidity ^0.8.28;
 import {IERC4626} from "@openzeppelin/contracts/interfaces/IERC4626.sol";
 
 import {IBonds} from "./IBonds.sol";
+import {IPaymentEscrow} from "./IPaymentEscrow.sol";
 
 /// @title A pool of JOULE that stands behind suppliers who have no stake of their own.
 /// @notice Investors deposit JOULE for shares (ERC-4626). Suppliers with credit borrow bond from it:
-/// the money goes to the bonds and never to the supplier. Of what a supplier earns, the pool takes a
-/// share, and another share becomes the supplier's own stake, which answers before the loan does.
+/// the money goes to the bonds and never to the supplier. Of what a borrower redeems at the escrow,
+/// the pool takes a share, and another share becomes the supplier's own stake, which answers before
+/// the loan does. A borrower keeps the terms it borrowed on until it borrows again.
 ///
-/// A share is worth its part of what is here and of what is left of the loans, so that a loss is
-/// everybody's at the moment of the slash. Shares leave through a queue: they wait for the delay, bear
-/// every loss that falls into it, and are paid in order at the price of the payment. The delay is to
-/// be longer than a dispute takes, so that nobody leaves before a loss that can already be seen.
-/// `maxWithdraw` and `maxRedeem` are therefore zero.
+/// A share is worth its part of what is here, of what the escrow has put aside and of what is left of
+/// the loans, so that a loss is everybody's at the moment of the slash. Shares leave through a queue:
+/// they wait for the delay, bear every loss that falls into it, and are paid in order at the price of
+/// the payment. They never wait less than a bond thaws, which is the time that misconduct has to come
+/// to light; and while cases are open against borrowers of more than a thousandth of the assets,
+/// nobody is paid. So nobody leaves before a loss that has already been caused. `maxWithdraw` and
+/// `maxRedeem` are therefore zero.
 interface IStakePool is IERC4626 {
     /// @notice A place in the queue.
     /// @param owner Whose shares they were.
@@ -69,6 +73,9 @@ interface IStakePool is IERC4626 {
         address indexed supplier, uint256 toPool, uint256 toStake, uint256 toSupplier
     );
 
+    /// @notice Shares of earnings came from the escrow.
+    event EarningsCollected(uint256 amount);
+
     /// @notice The terms changed, for new loans and earnings.
     event TermsChanged(Terms terms);
 
@@ -89,6 +96,9 @@ interface IStakePool is IERC4626 {
 
     /// @notice The money is needed for the queue.
     error NeededForQueue(uint256 requested, uint256 free);
+
+    /// @notice Cases are open against borrowers of this much: what may be lost of it is not known yet.
+    error CasesOpen(uint256 locked);
 
     /// @notice Someone who may not recall the loan, or not so much of it.
     error NotRecallable(uint256 requested, uint256 allowed);
@@ -117,12 +127,18 @@ interface IStakePool is IERC4626 {
     /// @return id The place in the queue.
     function requestRedeem(uint256 shares, address receiver) external returns (uint256 id);
 
-    /// @notice Pays the queue in order, as far as it is ready and there is money. Anyone may.
+    /// @notice Pays the queue in order, as far as it is ready and there is money, unless what may
+    /// be lost is not known. Anyone may.
     /// @param max The most requests to look at.
     /// @return assets What was paid in all.
     function settle(uint256 max) external returns (uint256 assets);
 
-    /// @notice As a supplier with credit: borrows bond.
+    /// @notice Takes what the escrow has put aside for the pool. Anyone may; {settle} and {borrow} do
+    /// it too.
+    /// @return amount What came.
+    function collect() external returns (uint256 amount);
+
+    /// @notice As a supplier with credit that chose the pool in {IBonds-setLender}: borrows bond.
     function borrow(uint256 amount) external;
 
     /// @notice Starts the thaw of a loan. The supplier, the underwriter and the owner may for all of
@@ -134,7 +150,8 @@ interface IStakePool is IERC4626 {
     function reclaim(address supplier) external returns (uint256 amount);
 
     /// @notice Shares out earnings of a supplier, which the caller brings: to the pool, to the
-    /// supplier's own stake, and the rest to the supplier. Without a loan all is the supplier's.
+    /// supplier's own stake, and the rest to the supplier. Without a loan all is the supplier's. For
+    /// earnings that do not come by the escrow.
     function shareEarnings(address supplier, uint256 amount) external;
 
     /// @notice Gives a supplier credit. Only the underwriter and the owner.
@@ -173,7 +190,7 @@ interface IStakePool is IERC4626 {
     /// @notice The terms.
     function terms() external view returns (Terms memory);
 
-    /// @notice How long a request waits, in seconds.
+    /// @notice How long a request waits, in seconds, where bonds do not thaw longer.
     function delay() external view returns (uint32);
 
     /// @notice Who gives credit.
@@ -181,4 +198,7 @@ interface IStakePool is IERC4626 {
 
     /// @notice Who keeps the bonds.
     function bonds() external view returns (IBonds);
+
+    /// @notice Who pays the suppliers.
+    function escrow() external view returns (IPaymentEscrow);
 }

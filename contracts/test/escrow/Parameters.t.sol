@@ -12,7 +12,7 @@ import {Fixture} from "../utils/Fixture.sol";
 
 /// @dev What an upgrade would put in place.
 contract NextEscrow is PaymentEscrow {
-    constructor(PaymentEscrow current) PaymentEscrow(current.joule()) {}
+    constructor(PaymentEscrow current) PaymentEscrow(current.joule(), current.bonds()) {}
 
     function version() external pure returns (uint256) {
         return 2;
@@ -75,7 +75,7 @@ contract ParametersTest is Fixture {
     function test_itIsInitializedOnce() public {
         vm.expectRevert(Initializable.InvalidInitialization.selector);
         escrow.initialize(stranger, stranger, 0, 1 days);
-        PaymentEscrow bare = new PaymentEscrow(joule);
+        PaymentEscrow bare = new PaymentEscrow(joule, registry);
         vm.expectRevert(Initializable.InvalidInitialization.selector);
         bare.initialize(stranger, stranger, 0, 1 days);
     }

@@ -91,7 +91,7 @@ contract LiquidityTest is ExchangeFixture {
         exchange.setFee(fee);
         if (move < 10 || move > 2_000) vm.expectRevert();
         exchange.setMove(move);
-        if (window < 5 minutes || window > 1 days) vm.expectRevert();
+        if (window < 10 seconds || window > 1 days) vm.expectRevert();
         exchange.setWindow(window);
         vm.expectRevert(IExchange.ZeroAddress.selector);
         exchange.setTreasury(address(0));

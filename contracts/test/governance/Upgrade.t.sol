@@ -17,7 +17,7 @@ contract UpgradedEscrow is PaymentEscrow {
 
     bytes32 private constant LOCATION = keccak256("kinesis.storage.UpgradedEscrow");
 
-    constructor(PaymentEscrow current) PaymentEscrow(current.joule()) {}
+    constructor(PaymentEscrow current) PaymentEscrow(current.joule(), current.bonds()) {}
 
     function migrate() external reinitializer(2) {
         _upgraded().upgrades += 1;

@@ -10,7 +10,7 @@ contract BorrowTest is PoolFixture {
         amount = bound(amount, 1, DEPOSIT / 4);
         _borrow(supplier, amount);
         assertEq(joule.balanceOf(supplier), 0, "none to the supplier");
-        assertEq(bonds.lentTo(address(pool), supplier), amount, "bond");
+        assertEq(registry.lentTo(address(pool), supplier), amount, "bond");
         assertEq(pool.totalAssets(), DEPOSIT, "assets");
         assertEq(pool.cash(), DEPOSIT - amount, "cash");
     }

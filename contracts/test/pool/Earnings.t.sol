@@ -12,7 +12,7 @@ contract EarningsTest is PoolFixture {
         uint256 toPool = amount / 10;
         uint256 toStake = amount / 5;
         assertEq(pool.totalAssets(), DEPOSIT + toPool, "assets");
-        assertEq(bonds.ownStake(supplier), toStake, "own stake");
+        assertEq(registry.ownStake(supplier), toStake, "own stake");
         assertEq(joule.balanceOf(supplier), amount - toPool - toStake, "supplier");
         assertTrue(pool.convertToAssets(shares) + 1 >= DEPOSIT + toPool, "the investor's");
     }
@@ -21,11 +21,11 @@ contract EarningsTest is PoolFixture {
         _invest(investor, DEPOSIT);
         _borrow(supplier, 1_000);
         _earn(supplier, 4_000);
-        assertEq(bonds.ownStake(supplier), 800, "growing");
+        assertEq(registry.ownStake(supplier), 800, "growing");
         _earn(supplier, 4_000);
-        assertEq(bonds.ownStake(supplier), 1_000, "grown");
+        assertEq(registry.ownStake(supplier), 1_000, "grown");
         _earn(supplier, 4_000);
-        assertEq(bonds.ownStake(supplier), 1_000, "no further");
+        assertEq(registry.ownStake(supplier), 1_000, "no further");
         assertEq(pool.totalAssets(), DEPOSIT + 1_200, "the pool goes on earning");
     }
 
@@ -48,6 +48,6 @@ contract EarningsTest is PoolFixture {
         uint256 before = joule.balanceOf(supplier);
         _earn(supplier, 100);
         assertEq(joule.balanceOf(supplier), before + 100, "all of it");
-        assertEq(bonds.ownStake(supplier), 1_000, "on a stake of its own");
+        assertEq(registry.ownStake(supplier), 1_000, "on a stake of its own");
     }
 }

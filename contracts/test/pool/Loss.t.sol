@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.28;
 
-import {BondsDouble} from "../utils/BondsDouble.sol";
+import {IBonds} from "../../src/interfaces/IBonds.sol";
 import {PoolFixture} from "../utils/PoolFixture.sol";
 
 /// @dev Who loses what when a supplier is slashed.
@@ -13,13 +13,13 @@ contract LossTest is PoolFixture {
         own = bound(own, 1, DEPOSIT);
         slashed = bound(slashed, 1, own + lent);
         vm.startPrank(stranger);
-        joule.approve(address(bonds), own);
-        bonds.bond(supplier, own);
+        joule.approve(address(registry), own);
+        registry.bond(supplier, own);
         vm.stopPrank();
         _slash(supplier, slashed);
         uint256 loss = slashed > own ? slashed - own : 0;
         assertEq(pool.totalAssets(), DEPOSIT - loss, "assets");
-        assertEq(bonds.ownStake(supplier), slashed > own ? 0 : own - slashed, "own stake");
+        assertEq(registry.ownStake(supplier), slashed > own ? 0 : own - slashed, "own stake");
     }
 
     function testFuzz_aLossIsSharedByShares(uint256 first, uint256 next, uint256 loss) public {
@@ -52,15 +52,14 @@ contract LossTest is PoolFixture {
         _invest(investor, DEPOSIT);
         _borrow(supplier, 1_000);
         _earn(supplier, 1_000);
-        vm.prank(supplier);
-        vm.expectRevert(BondsDouble.LoanStands.selector);
-        bonds.unbond(address(pool), 200);
-        vm.prank(supplier);
+        vm.startPrank(supplier);
+        registry.requestUnbonding(200);
         pool.recall(supplier, 1_000);
         vm.warp(START + 7 days);
+        vm.expectRevert(abi.encodeWithSelector(IBonds.LoanStands.selector, 1_000));
+        registry.unbond(supplier);
         pool.reclaim(supplier);
-        vm.prank(supplier);
-        bonds.unbond(address(pool), 200);
+        assertEq(registry.unbond(supplier), 200, "free");
     }
 
     /// @dev A newcomer after a loss neither bears it nor gains by it.

@@ -13,9 +13,9 @@ import {TrustFixture} from "../utils/TrustFixture.sol";
 contract RegistryParametersTest is TrustFixture {
     function testFuzz_theThawIsBounded(uint32 thaw) public {
         vm.prank(owner);
-        if (thaw < 1 minutes || thaw > 90 days) {
+        if (thaw < 1 seconds || thaw > 90 days) {
             vm.expectRevert(
-                abi.encodeWithSelector(IRegistry.ThawOutOfBounds.selector, thaw, 1 minutes, 90 days)
+                abi.encodeWithSelector(IRegistry.ThawOutOfBounds.selector, thaw, 1 seconds, 90 days)
             );
         }
         registry.setThaw(thaw);

@@ -5,10 +5,12 @@ import {ERC1967Proxy} from "@openzeppelin/contracts/proxy/ERC1967/ERC1967Proxy.s
 
 import {Joule} from "../../src/Joule.sol";
 import {PaymentEscrow} from "../../src/PaymentEscrow.sol";
+import {Registry} from "../../src/Registry.sol";
 import {PaymentRoot, PaymentRoots} from "../../src/libraries/PaymentRoots.sol";
 import {Test} from "./Test.sol";
 
-/// @title Both contracts behind their proxies, a utility with an escrow, and roots signed by it.
+/// @title Token, registry and escrow behind their proxies, a utility with an escrow, and roots signed
+/// by it.
 abstract contract Fixture is Test {
     uint256 internal constant UTILITY_KEY = 0xA11CE;
     uint256 internal constant SUPPLIER_KEY = 0xB0B;
@@ -16,6 +18,9 @@ abstract contract Fixture is Test {
     uint64 internal constant SERIES = 1;
     uint16 internal constant FEE_BP = 100;
     uint32 internal constant DELAY = 1 days;
+    uint256 internal constant NODE_BOND = 100e18;
+    uint256 internal constant UTILITY_BOND = 1_000e18;
+    uint32 internal constant THAW = 7 days;
 
     address internal owner = address(0x0111);
     address internal treasury = address(0x0222);
@@ -25,6 +30,7 @@ abstract contract Fixture is Test {
     address internal supplier = vm.addr(SUPPLIER_KEY);
 
     Joule internal joule;
+    Registry internal registry;
     PaymentEscrow internal escrow;
 
     function setUp() public virtual {
@@ -36,10 +42,18 @@ abstract contract Fixture is Test {
                 )
             )
         );
+        registry = Registry(
+            address(
+                new ERC1967Proxy(
+                    address(new Registry(joule)),
+                    abi.encodeCall(Registry.initialize, (owner, NODE_BOND, UTILITY_BOND, THAW))
+                )
+            )
+        );
         escrow = PaymentEscrow(
             address(
                 new ERC1967Proxy(
-                    address(new PaymentEscrow(joule)),
+                    address(new PaymentEscrow(joule, registry)),
                     abi.encodeCall(PaymentEscrow.initialize, (owner, treasury, FEE_BP, DELAY))
                 )
             )

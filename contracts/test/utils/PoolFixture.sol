@@ -5,7 +5,6 @@ import {ERC1967Proxy} from "@openzeppelin/contracts/proxy/ERC1967/ERC1967Proxy.s
 
 import {StakePool} from "../../src/StakePool.sol";
 import {IStakePool} from "../../src/interfaces/IStakePool.sol";
-import {BondsDouble} from "./BondsDouble.sol";
 import {Fixture} from "./Fixture.sol";
 
 /// @title A pool, two investors, and suppliers with credit and no stake.
@@ -18,16 +17,18 @@ abstract contract PoolFixture is Fixture {
     address internal investor = address(0x0aaa);
     address internal second = address(0x0bbb);
 
-    BondsDouble internal bonds;
+    address internal slasher = address(0x0777);
+
     StakePool internal pool;
 
     function setUp() public virtual override {
         super.setUp();
-        bonds = new BondsDouble(joule);
+        vm.prank(owner);
+        registry.setSlasher(slasher);
         pool = StakePool(
             address(
                 new ERC1967Proxy(
-                    address(new StakePool(joule, bonds)),
+                    address(new StakePool(joule, registry, escrow)),
                     abi.encodeCall(
                         StakePool.initialize, (owner, underwriter, _terms(), QUEUE_DELAY)
                     )
@@ -59,8 +60,15 @@ abstract contract PoolFixture is Fixture {
     }
 
     function _borrow(address who, uint256 amount) internal {
+        _choose(who);
         vm.prank(who);
         pool.borrow(amount);
+    }
+
+    /// @dev The supplier agrees to be lent to by the pool, at its terms.
+    function _choose(address who) internal {
+        vm.prank(who);
+        registry.setLender(address(pool), 3_000);
     }
 
     function _request(address who, uint256 shares) internal returns (uint256) {
@@ -69,10 +77,11 @@ abstract contract PoolFixture is Fixture {
     }
 
     function _slash(address who, uint256 amount) internal {
-        bonds.slash(who, address(pool), amount, treasury);
+        vm.prank(slasher);
+        registry.slash(who, amount, treasury);
     }
 
-    /// @dev Brings earnings of a supplier as an escrow would.
+    /// @dev Brings earnings of a supplier from elsewhere than the escrow.
     function _earn(address who, uint256 amount) internal {
         vm.prank(stranger);
         pool.shareEarnings(who, amount);

@@ -4,38 +4,25 @@ pragma solidity ^0.8.28;
 import {ERC1967Proxy} from "@openzeppelin/contracts/proxy/ERC1967/ERC1967Proxy.sol";
 
 import {Disputes} from "../../src/Disputes.sol";
-import {Registry} from "../../src/Registry.sol";
 import {IDisputes} from "../../src/interfaces/IDisputes.sol";
 import {IRegistry} from "../../src/interfaces/IRegistry.sol";
 import {PaymentRoot} from "../../src/libraries/PaymentRoots.sol";
 import {Fixture} from "./Fixture.sol";
 
-/// @title The registry and the disputes beside the escrow; the utility has bonded.
+/// @title The disputes beside registry and escrow; the utility has bonded.
 abstract contract TrustFixture is Fixture {
-    uint256 internal constant NODE_BOND = 100e18;
-    uint256 internal constant UTILITY_BOND = 1_000e18;
     uint256 internal constant STAKE = 10_000e18;
     uint96 internal constant SLASH_CAP = 50_000e18;
-    uint32 internal constant THAW = 7 days;
     uint32 internal constant WINDOW = 1 days;
     bytes32 internal constant NODE = keccak256("node");
 
     address internal guardian = address(0x0555);
     address internal challenger = address(0x0666);
 
-    Registry internal registry;
     Disputes internal disputes;
 
     function setUp() public virtual override {
         super.setUp();
-        registry = Registry(
-            address(
-                new ERC1967Proxy(
-                    address(new Registry(joule)),
-                    abi.encodeCall(Registry.initialize, (owner, NODE_BOND, UTILITY_BOND, THAW))
-                )
-            )
-        );
         disputes = Disputes(
             address(
                 new ERC1967Proxy(
@@ -58,7 +45,9 @@ abstract contract TrustFixture is Fixture {
             compensationBp: 7_000,
             bountyBp: 1_000,
             vetoWindow: WINDOW,
-            slashCap: SLASH_CAP
+            slashCap: SLASH_CAP,
+            refutationBp: 4_000,
+            breachBp: 2_000
         });
     }
 
