@@ -17,6 +17,7 @@ import {IDisputes} from "./interfaces/IDisputes.sol";
 import {IPaymentEscrow} from "./interfaces/IPaymentEscrow.sol";
 import {IRegistry} from "./interfaces/IRegistry.sol";
 import {PaymentRoot, PaymentRoots} from "./libraries/PaymentRoots.sol";
+import {Slashes} from "./libraries/Slashes.sol";
 
 /// @title Disputes
 /// @notice See {IDisputes}.
@@ -31,14 +32,14 @@ contract Disputes is
 {
     using SafeERC20 for IERC20;
 
-    /// @notice Unpaid suppliers never get more of a slash than this, in basis points: they are whom
-    /// the utility names, and it may name itself.
+    /// @notice Victims never get more of a slash than this, in basis points: they are whom the
+    /// accused names, and it may name itself.
     uint16 public constant COMPENSATION_BP_CAP = 8_000;
     /// @notice The challenger never gets more of a slash than this, in basis points: it may be the
-    /// utility too.
+    /// accused too.
     uint16 public constant BOUNTY_BP_CAP = 1_500;
-    /// @notice The shortest window for a veto.
-    uint32 public constant VETO_WINDOW_MIN = 1 minutes;
+    /// @notice The shortest window for a veto: for development chains.
+    uint32 public constant VETO_WINDOW_MIN = 1 seconds;
     /// @notice The longest window for a veto.
     uint32 public constant VETO_WINDOW_MAX = 30 days;
     /// @notice How long suppliers may collect after a case was executed.
@@ -67,6 +68,7 @@ contract Disputes is
         mapping(
             address utility => mapping(uint64 series => mapping(address supplier => uint256))
         ) compensated;
+        mapping(address court => bool) courts;
     }
 
     // keccak256(abi.encode(uint256(keccak256("kinesis.storage.Disputes")) - 1)) & ~bytes32(uint256(0xff))
@@ -148,6 +150,58 @@ contract Disputes is
     }
 
     /// @inheritdoc IDisputes
+    function file(Filing calldata filing) external nonReentrant returns (uint256 id) {
+        DisputesStorage storage $ = _disputes();
+        if (!$.courts[msg.sender]) revert OnlyCourt();
+        if (filing.offence != Offence.Refutation && filing.offence != Offence.Breach) {
+            revert NotForCourts(filing.offence);
+        }
+        uint16 slashBp = filing.offence == Offence.Refutation
+            ? $.parameters.refutationBp
+            : $.parameters.breachBp;
+        Case storage case_;
+        (id, case_) =
+            _new(Status.Pending, filing.offence, filing.accused, filing.challenger, slashBp);
+        if (filing.most < case_.slashCap) case_.slashCap = filing.most;
+        case_.court = msg.sender;
+        case_.victim = filing.victim;
+        case_.total = filing.victim == address(0) ? 0 : filing.damage;
+        case_.digests = [filing.evidence, filing.evidence];
+        emit Filed(
+            id,
+            filing.accused,
+            filing.challenger,
+            filing.offence,
+            msg.sender,
+            filing.victim,
+            case_.total,
+            filing.evidence
+        );
+    }
+
+    /// @inheritdoc IDisputes
+    function confirm(uint256 id, uint96 costs) external {
+        Case storage case_ = _inStatus(id, Status.Pending);
+        if (msg.sender != case_.court) revert OnlyCourt();
+        case_.status = Status.Open;
+        case_.costs = costs;
+        case_.windowEnds = uint64(block.timestamp + _disputes().parameters.vetoWindow);
+        emit Confirmed(id, costs, case_.windowEnds);
+    }
+
+    /// @inheritdoc IDisputes
+    function withdraw(uint256 id) external {
+        Case storage case_ = _disputes().cases[id];
+        if (msg.sender != case_.court) revert OnlyCourt();
+        if (case_.status != Status.Pending && case_.status != Status.Open) {
+            revert WrongStatus(case_.status);
+        }
+        case_.status = Status.Withdrawn;
+        _close(case_);
+        emit Withdrawn(id);
+    }
+
+    /// @inheritdoc IDisputes
     function veto(uint256 id) external {
         if (msg.sender != _disputes().guardian && msg.sender != owner()) revert OnlyGuardian();
         Case storage case_ = _inStatus(id, Status.Open);
@@ -156,7 +210,7 @@ contract Disputes is
         _close(case_);
         if (case_.offence == Offence.Overdraft) {
             // It grows: what was vetoed already cannot be accused.
-            _disputes().overdrafts[case_.utility][case_.series].vetoed = case_.total;
+            _disputes().overdrafts[case_.accused][case_.series].vetoed = case_.total;
         }
         emit Vetoed(id);
     }
@@ -167,18 +221,21 @@ contract Disputes is
         if (block.timestamp <= case_.windowEnds) revert WindowOpen(case_.windowEnds);
         case_.status = Status.Executed;
         _close(case_);
-        uint256 amount = Math.min(_bonded(case_.utility) * case_.slashBp / BP, case_.slashCap);
-        uint256 taken = _registry.slash(case_.utility, amount, address(this));
-        uint256 shortfall = _shortfall(case_);
-        uint256 compensation = Math.min(shortfall, taken * case_.compensationBp / BP);
-        uint256 bounty = taken * case_.bountyBp / BP;
-        // The caps of both shares leave something, so that this cannot be negative.
-        uint256 rest = taken - compensation - bounty;
+        uint256 own = _registry.ownStake(case_.accused);
+        uint256 amount = Math.min(_bonded(case_.accused) * case_.slashBp / BP, case_.slashCap);
+        uint256 taken = _registry.slash(case_.accused, amount, address(this));
+        uint256 shortfall = case_.court == address(0) ? _shortfall(case_) : case_.total;
+        (uint256 compensation, uint256 bounty, uint256 rest) =
+            Slashes.share(taken, own, shortfall, case_.compensationBp, case_.bountyBp, case_.costs);
         case_.shortfall = shortfall;
         // All of them are within the supply.
         case_.amount = uint96(taken);
         case_.compensation = uint96(compensation);
         case_.compensationEnds = uint64(block.timestamp + COMPENSATION_PERIOD);
+        if (case_.court != address(0)) {
+            case_.compensated = uint96(compensation);
+            if (compensation > 0) _joule.safeTransfer(case_.victim, compensation);
+        }
         _joule.safeTransfer(case_.challenger, bounty);
         _joule.safeTransfer(_escrow.treasury(), rest);
         emit Executed(id, taken, compensation, bounty, rest);
@@ -233,6 +290,12 @@ contract Disputes is
     }
 
     /// @inheritdoc IDisputes
+    function setCourt(address court, bool admitted) external onlyOwner {
+        _disputes().courts[court] = admitted;
+        emit CourtChanged(court, admitted);
+    }
+
+    /// @inheritdoc IDisputes
     function caseOf(uint256 id) external view returns (Case memory) {
         return _disputes().cases[id];
     }
@@ -262,6 +325,11 @@ contract Disputes is
     }
 
     /// @inheritdoc IDisputes
+    function isCourt(address court) external view returns (bool) {
+        return _disputes().courts[court];
+    }
+
+    /// @inheritdoc IDisputes
     function escrow() external view returns (IPaymentEscrow) {
         return _escrow;
     }
@@ -280,35 +348,45 @@ contract Disputes is
         uint256 total,
         uint16 slashBp
     ) private returns (uint256 id) {
-        DisputesStorage storage $ = _disputes();
-        Parameters memory p = $.parameters;
-        if (_bonded(root.utility) == 0) revert NothingBonded();
-        id = ++$.count;
-        Case storage case_ = $.cases[id];
-        case_.status = Status.Open;
-        case_.offence = offence;
-        case_.compensationBp = p.compensationBp;
-        case_.bountyBp = p.bountyBp;
-        case_.slashBp = slashBp;
-        case_.slashCap = p.slashCap;
-        case_.windowEnds = uint64(block.timestamp + p.vetoWindow);
-        case_.utility = root.utility;
+        Case storage case_;
+        (id, case_) = _new(Status.Open, offence, root.utility, msg.sender, slashBp);
+        case_.windowEnds = uint64(block.timestamp + _disputes().parameters.vetoWindow);
         case_.series = root.series;
-        case_.challenger = msg.sender;
         case_.tick = root.tick;
         case_.total = total;
         case_.digests = digests;
-        _registry.lock(root.utility);
         emit Accused(
             id, root.utility, msg.sender, offence, root.series, root.tick, case_.windowEnds
         );
     }
 
+    function _new(
+        Status status,
+        Offence offence,
+        address accused,
+        address challenger,
+        uint16 slashBp
+    ) private returns (uint256 id, Case storage case_) {
+        DisputesStorage storage $ = _disputes();
+        if (_bonded(accused) == 0) revert NothingBonded();
+        id = ++$.count;
+        case_ = $.cases[id];
+        case_.status = status;
+        case_.offence = offence;
+        case_.compensationBp = $.parameters.compensationBp;
+        case_.bountyBp = $.parameters.bountyBp;
+        case_.slashBp = slashBp;
+        case_.slashCap = $.parameters.slashCap;
+        case_.accused = accused;
+        case_.challenger = challenger;
+        _registry.lock(accused);
+    }
+
     function _close(Case storage case_) private {
         if (case_.offence == Offence.Overdraft) {
-            _disputes().overdrafts[case_.utility][case_.series].open = false;
+            _disputes().overdrafts[case_.accused][case_.series].open = false;
         }
-        _registry.unlock(case_.utility);
+        _registry.unlock(case_.accused);
     }
 
     /// @dev Takes from the escrow what it can pay, so that a supplier is compensated only for what
@@ -337,8 +415,8 @@ contract Disputes is
     {
         DisputesStorage storage $ = _disputes();
         uint256 here = $.compensatedInCase[id][supplier];
-        uint256 elsewhere = $.compensated[case_.utility][case_.series][supplier] - here;
-        uint256 had = _escrow.redeemed(case_.utility, case_.series, supplier) + elsewhere;
+        uint256 elsewhere = $.compensated[case_.accused][case_.series][supplier] - here;
+        uint256 had = _escrow.redeemed(case_.accused, case_.series, supplier) + elsewhere;
         if (case_.compensation == 0 || cumulative <= had) return 0;
         // The compensation never exceeds the shortfall.
         uint256 part = Math.mulDiv(cumulative - had, case_.compensation, case_.shortfall);
@@ -347,10 +425,13 @@ contract Disputes is
     }
 
     function _setParameters(Parameters calldata p) private {
-        _requireShare(p.equivocationBp, BP);
-        _requireShare(p.overdraftBp, BP);
-        _requireShare(p.compensationBp, COMPENSATION_BP_CAP);
-        _requireShare(p.bountyBp, BOUNTY_BP_CAP);
+        uint16[6] memory shares = [
+            p.equivocationBp, p.overdraftBp, p.refutationBp, p.breachBp, p.compensationBp, p.bountyBp
+        ];
+        uint16[6] memory caps = [BP, BP, BP, BP, COMPENSATION_BP_CAP, BOUNTY_BP_CAP];
+        for (uint256 i; i < shares.length; ++i) {
+            if (shares[i] > caps[i]) revert ShareTooHigh(shares[i], caps[i]);
+        }
         if (p.vetoWindow < VETO_WINDOW_MIN || p.vetoWindow > VETO_WINDOW_MAX) {
             revert WindowOutOfBounds(p.vetoWindow, VETO_WINDOW_MIN, VETO_WINDOW_MAX);
         }
@@ -401,23 +482,19 @@ contract Disputes is
     /// @dev What the escrow, emptied, would leave unpaid of the total that was signed, where the
     /// utility takes what it has asked for.
     function _shortfall(Case storage case_) private view returns (uint256) {
-        IPaymentEscrow.Account memory account = _escrow.account(case_.utility, case_.series);
+        IPaymentEscrow.Account memory account = _escrow.account(case_.accused, case_.series);
         uint256 left = Math.saturatingSub(account.balance, account.thawing);
         return Math.saturatingSub(case_.total, account.redeemed + _payable(left));
     }
 
-    function _bonded(address utility) private view returns (uint256) {
-        IRegistry.Bond memory stake = _registry.bondOf(utility);
+    function _bonded(address operator) private view returns (uint256) {
+        IRegistry.Bond memory stake = _registry.bondOf(operator);
         return stake.active + stake.thawing;
     }
 
     /// @dev What suppliers get of a balance: the fee comes on top.
     function _payable(uint256 balance) private view returns (uint256) {
         return balance * BP / (BP + _escrow.feeBp());
-    }
-
-    function _requireShare(uint16 requested, uint16 cap) private pure {
-        if (requested > cap) revert ShareTooHigh(requested, cap);
     }
 
     function _disputes() private pure returns (DisputesStorage storage $) {

@@ -16,19 +16,30 @@ import {IRegistry} from "./IRegistry.sol";
 ///   more than it does not owe. One case at a time; it may be accused again for as long as it
 ///   leaves the total uncovered.
 ///
-/// An accusation holds the utility's stake, so that it cannot leave, until the DAO's window to veto
+/// What this contract cannot judge by itself, a *court* that the DAO has admitted files: a supplier's
+/// result that auditors refuted, a lease that went silent. A case that a court filed is pending, and
+/// holds the stake, until the court confirms it, which starts the window, or withdraws it, which it
+/// may until the case is executed.
+///
+/// An accusation holds the accused's stake, so that it cannot leave, until the DAO's window to veto
 /// has passed. Then anyone executes it. A slash is a share of the stake at that time, so that
 /// accusing oneself while there is little of it saves nothing, and is capped per case. Of it,
 /// the suppliers that the escrow leaves unpaid come first, up to a share; then the challenger's
 /// bounty; the rest is the treasury's. The shares leave the treasury a part in any case: a utility
-/// that accuses itself, and pays suppliers it made up, still loses.
+/// that accuses itself, and pays suppliers it made up, still loses. What lenders put beside a stake
+/// is lost with it, but pays neither victims nor bounties, since a borrower would otherwise rob its
+/// pool by convicting itself: it is the treasury's, less what the court's proceedings cost.
 ///
 /// **States of a case.**
 ///
 /// ```
 ///            accuse             execute, after the window
 ///  (none) ----------> open ---------------------------------> executed
-///                       \____ veto, within the window ____> vetoed
+///    |                 ^ \____ veto, within the window ____> vetoed
+///    | file            | confirm
+///    \----> pending ---/
+///
+///  pending, open ---- withdraw, by the court that filed ---> withdrawn
 /// ```
 ///
 /// While an executed case holds compensation, suppliers collect it by their proofs; what is left
@@ -39,7 +50,9 @@ interface IDisputes {
     /// @notice What a case is about.
     enum Offence {
         Equivocation,
-        Overdraft
+        Overdraft,
+        Refutation,
+        Breach
     }
 
     /// @notice Where a case stands.
@@ -47,7 +60,9 @@ interface IDisputes {
         None,
         Open,
         Vetoed,
-        Executed
+        Executed,
+        Pending,
+        Withdrawn
     }
 
     /// @notice A case. Amounts in wei of JOULE.
@@ -58,19 +73,22 @@ interface IDisputes {
     /// @param bountyBp What of the slash goes to the challenger, likewise.
     /// @param slashBp What share of the stake it costs, likewise.
     /// @param slashCap The most that it costs, likewise.
-    /// @param windowEnds Until when the DAO may veto, in seconds since 1970.
+    /// @param windowEnds Until when the DAO may veto, in seconds since 1970; zero while pending.
     /// @param compensationEnds Until when suppliers may collect; zero before execution.
-    /// @param utility The accused.
-    /// @param series Which of its series.
-    /// @param tick The tick; of an overdraft, that of the root that was shown.
+    /// @param accused The utility, or in a court's case whoever it is.
+    /// @param series Which of its series; zero in a court's case.
+    /// @param tick The tick; of an overdraft, that of the root that was shown; zero in a court's case.
     /// @param challenger Who showed the evidence.
     /// @param amount What was slashed; zero before execution.
-    /// @param compensation What of it is kept for unpaid suppliers.
+    /// @param compensation What of it is kept for unpaid suppliers, or went to the victim.
     /// @param compensated What of that they have collected.
-    /// @param total The larger total that was signed.
+    /// @param court Who filed the case; zero where it was accused here.
+    /// @param costs What the proceedings cost the challenger, by the court's word.
+    /// @param victim Whom a court's case is to compensate.
+    /// @param total The larger total that was signed; in a court's case the victim's damage.
     /// @param shortfall What the escrow could not pay of it when the case was executed.
     /// @param digests The EIP-712 hashes of the roots that were shown; of an overdraft, the same
-    /// one twice.
+    /// one twice, and so of what a court files.
     struct Case {
         Status status;
         Offence offence;
@@ -79,7 +97,7 @@ interface IDisputes {
         uint16 slashBp;
         uint64 windowEnds;
         uint64 compensationEnds;
-        address utility;
+        address accused;
         uint64 series;
         address challenger;
         uint64 tick;
@@ -87,9 +105,30 @@ interface IDisputes {
         uint96 amount;
         uint96 compensation;
         uint96 compensated;
+        address court;
+        uint96 costs;
+        address victim;
         uint256 total;
         uint256 shortfall;
         bytes32[2] digests;
+    }
+
+    /// @notice What a court files.
+    /// @param offence {Offence.Refutation} or {Offence.Breach}.
+    /// @param accused Whose stake answers.
+    /// @param challenger Who gets the bounty.
+    /// @param victim Who is compensated; zero for nobody.
+    /// @param damage The most the victim is compensated with, in wei.
+    /// @param most The most the accused loses, beside the parameters, in wei.
+    /// @param evidence The hash that was signed.
+    struct Filing {
+        Offence offence;
+        address accused;
+        address challenger;
+        address victim;
+        uint96 damage;
+        uint96 most;
+        bytes32 evidence;
     }
 
     /// @notice The parameters. A case keeps those it was opened with.
@@ -99,6 +138,8 @@ interface IDisputes {
     /// @param bountyBp The share of a slash that goes to the challenger.
     /// @param vetoWindow How long the DAO may veto, in seconds.
     /// @param slashCap The most that one case costs, in wei.
+    /// @param refutationBp The share of the stake that a refuted result costs.
+    /// @param breachBp The most of the stake that a broken lease costs.
     struct Parameters {
         uint16 equivocationBp;
         uint16 overdraftBp;
@@ -106,12 +147,14 @@ interface IDisputes {
         uint16 bountyBp;
         uint32 vetoWindow;
         uint96 slashCap;
+        uint16 refutationBp;
+        uint16 breachBp;
     }
 
     /// @notice A utility was accused.
     event Accused(
         uint256 indexed id,
-        address indexed utility,
+        address indexed accused,
         address indexed challenger,
         Offence offence,
         uint64 series,
@@ -119,14 +162,35 @@ interface IDisputes {
         uint256 windowEnds
     );
 
+    /// @notice A court filed a case, which is pending.
+    event Filed(
+        uint256 indexed id,
+        address indexed accused,
+        address indexed challenger,
+        Offence offence,
+        address court,
+        address victim,
+        uint256 damage,
+        bytes32 evidence
+    );
+
+    /// @notice A court confirmed a case, which is open now.
+    event Confirmed(uint256 indexed id, uint256 costs, uint256 windowEnds);
+
+    /// @notice A court withdrew a case.
+    event Withdrawn(uint256 indexed id);
+
+    /// @notice A court was admitted, or is one no longer.
+    event CourtChanged(address indexed court, bool admitted);
+
     /// @notice The DAO stopped a case.
     event Vetoed(uint256 indexed id);
 
     /// @notice A case was executed.
     /// @param id The case.
     /// @param amount What was slashed.
-    /// @param compensation What of it is kept for unpaid suppliers.
-    /// @param bounty What of it went to the challenger.
+    /// @param compensation What of it is kept for unpaid suppliers, or went to the victim.
+    /// @param bounty What of it went to the challenger, with its costs.
     /// @param rest What of it went to the treasury.
     event Executed(
         uint256 indexed id, uint256 amount, uint256 compensation, uint256 bounty, uint256 rest
@@ -175,6 +239,12 @@ interface IDisputes {
     /// @notice The caller may not veto.
     error OnlyGuardian();
 
+    /// @notice The caller is not an admitted court, or not the one that filed the case.
+    error OnlyCourt();
+
+    /// @notice An offence that is proven here and not filed.
+    error NotForCourts(Offence offence);
+
     /// @notice The root is not one that the case is about.
     error NotOfThisCase();
 
@@ -214,6 +284,20 @@ interface IDisputes {
         external
         returns (uint256 id);
 
+    /// @notice Opens a pending case, and holds the stake of the accused. Only an admitted court.
+    /// @return id The case.
+    function file(Filing calldata filing) external returns (uint256 id);
+
+    /// @notice Starts the window of a pending case. Only the court that filed it, admitted still or
+    /// not.
+    /// @param id The case.
+    /// @param costs What the proceedings cost the challenger, in wei: comes back with the bounty, as
+    /// far as a share of the slash goes that is bounded in the code.
+    function confirm(uint256 id, uint96 costs) external;
+
+    /// @notice Ends a pending or open case without a slash. Only the court that filed it.
+    function withdraw(uint256 id) external;
+
     /// @notice Stops a case within its window. Only the guardian or the owner. The evidence is used
     /// up; of an overdraft, so is every root up to its total.
     function veto(uint256 id) external;
@@ -251,6 +335,9 @@ interface IDisputes {
     /// @notice Sets who else than the owner may veto. Only the owner.
     function setGuardian(address guardian) external;
 
+    /// @notice Admits a court, or takes that back; what it filed already stands. Only the owner.
+    function setCourt(address court, bool admitted) external;
+
     /// @notice A case.
     function caseOf(uint256 id) external view returns (Case memory);
 
@@ -268,6 +355,9 @@ interface IDisputes {
 
     /// @notice Who else than the owner may veto.
     function guardian() external view returns (address);
+
+    /// @notice Whether a court may file.
+    function isCourt(address court) external view returns (bool);
 
     /// @notice The escrow whose roots are judged here. Slashes go to its treasury.
     function escrow() external view returns (IPaymentEscrow);

@@ -14,7 +14,7 @@ contract AccuseEquivocationTest is TrustFixture {
         assertEq(disputes.caseCount(), 1, "count");
         assertTrue(case_.status == IDisputes.Status.Open, "open");
         assertTrue(case_.offence == IDisputes.Offence.Equivocation, "offence");
-        assertEq(case_.utility, utility, "accused");
+        assertEq(case_.accused, utility, "accused");
         assertEq(case_.challenger, challenger, "challenger");
         assertEq(case_.tick, tick, "tick");
         assertEq(case_.total, first > second ? first : second, "the larger total");

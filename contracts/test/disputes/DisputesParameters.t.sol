@@ -23,7 +23,7 @@ contract DisputesParametersTest is TrustFixture {
         p.bountyBp = bountyBp;
         p.vetoWindow = vetoWindow;
         bool fine = equivocationBp <= 10_000 && compensationBp <= 8_000 && bountyBp <= 1_500
-            && vetoWindow >= 1 minutes && vetoWindow <= 30 days;
+            && vetoWindow >= 1 seconds && vetoWindow <= 30 days;
         vm.prank(owner);
         if (!fine) vm.expectRevert();
         disputes.setParameters(p);

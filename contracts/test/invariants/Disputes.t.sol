@@ -143,7 +143,7 @@ contract Parties is Test {
         if (wait_) _waitFor(disputes.caseOf(id).windowEnds);
         disputes.execute(id);
         IDisputes.Case memory case_ = disputes.caseOf(id);
-        slashed[case_.utility == utility(0) ? 0 : 1] += case_.amount;
+        slashed[case_.accused == utility(0) ? 0 : 1] += case_.amount;
     }
 
     function compensate(uint256 id, uint256 which) external {
