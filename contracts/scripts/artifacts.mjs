@@ -5,7 +5,22 @@ import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 
 const root = join(dirname(fileURLToPath(import.meta.url)), "..");
-const contracts = ["Joule", "PaymentEscrow", "ERC1967Proxy"];
+const contracts = [
+  "Joule",
+  "PaymentEscrow",
+  "Registry",
+  "StakePool",
+  "Exchange",
+  "Disputes",
+  "Audits",
+  "Leases",
+  "Treasury",
+  "Grants",
+  "KinesisGovernor",
+  "TimelockController",
+  "DevDollar",
+  "ERC1967Proxy",
+];
 const mode = process.argv[2];
 if (mode !== "write" && mode !== "check") {
   console.error("usage: node scripts/artifacts.mjs write|check");
