@@ -2,6 +2,7 @@
 
 use alloy::{
     consensus::{Transaction as _, TxEnvelope, Typed2718 as _},
+    eips::eip2930::{AccessList, AccessListItem, AccessListResult},
     primitives::{Address, B256, Bytes, TxKind, U256, keccak256},
     rpc::types::TransactionRequest,
 };
@@ -12,7 +13,9 @@ use revm::{
         result::{EVMError, ExecutionResult, InvalidTransaction, ResultAndState},
     },
     context_interface::either::Either,
+    precompile::{PrecompileSpecId, Precompiles},
     primitives::hardfork::SpecId,
+    state::EvmState,
 };
 
 use super::{genesis::GAS_LIMIT, record::BASE_FEE_WEI, rpc::RpcError};
@@ -21,28 +24,36 @@ use crate::ChainError;
 /// The rules: Prague, as the newest that all of the tools around us speak.
 const SPEC: SpecId = SpecId::PRAGUE;
 
+/// How often an access list is tried.
+const ACCESS_LIST_ROUNDS_MAX: usize = 8;
+
 /// Where in the chain something runs.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Place {
-    pub(super) chain_id: u64,
-    pub(super) number: u64,
-    pub(super) timestamp_s: u64,
+    chain_id: u64,
+    pub(super) block: BlockEnv,
 }
 
 impl Place {
-    fn block(self) -> BlockEnv {
-        BlockEnv {
-            number: U256::from(self.number),
-            timestamp: U256::from(self.timestamp_s),
+    pub(super) fn new(chain_id: u64, number: u64, timestamp_s: u64) -> Self {
+        let block = BlockEnv {
+            number: U256::from(number),
+            timestamp: U256::from(timestamp_s),
             gas_limit: GAS_LIMIT,
             basefee: BASE_FEE_WEI,
-            prevrandao: Some(prevrandao(self.number)),
+            prevrandao: Some(prevrandao(number)),
             ..BlockEnv::default()
-        }
+        };
+        Self { chain_id, block }
     }
 
-    fn config(self) -> CfgEnv {
+    fn config(&self) -> CfgEnv {
         CfgEnv::new().with_chain_id(self.chain_id).with_spec_and_mainnet_gas_params(SPEC)
+    }
+
+    /// The gas of a call: what it asks for, as far as a block has it.
+    fn gas(&self, request: &TransactionRequest) -> u64 {
+        request.gas.unwrap_or(GAS_LIMIT).min(GAS_LIMIT).min(self.block.gas_limit)
     }
 }
 
@@ -54,7 +65,7 @@ pub(super) fn prevrandao(number: u64) -> B256 {
 /// Executes a signed transaction.
 pub(super) fn transact<DB>(
     database: DB,
-    place: Place,
+    place: &Place,
     sender: Address,
     transaction: &TxEnvelope,
 ) -> Result<ResultAndState, RpcError>
@@ -92,10 +103,10 @@ where
 /// Executes a call without checks of nonce, fee and sender. It costs its caller no gas money.
 fn simulate<DB>(
     database: DB,
-    place: Place,
+    place: &Place,
     request: &TransactionRequest,
     gas_limit: u64,
-) -> Result<ExecutionResult, RpcError>
+) -> Result<ResultAndState, RpcError>
 where
     DB: Database<Error = ChainError>,
 {
@@ -120,12 +131,12 @@ where
         max_fee_per_blob_gas: 0,
         authorization_list: authorizations.into_iter().map(Either::Left).collect(),
     };
-    run(database, place, config, environment).map(|done| done.result)
+    run(database, place, config, environment)
 }
 
 fn run<DB>(
     database: DB,
-    place: Place,
+    place: &Place,
     config: CfgEnv,
     environment: TxEnv,
 ) -> Result<ResultAndState, RpcError>
@@ -134,7 +145,7 @@ where
 {
     Context::mainnet()
         .with_db(database)
-        .with_block(place.block())
+        .with_block(place.block.clone())
         .with_cfg(config)
         .build_mainnet()
         .transact(environment)
@@ -144,32 +155,31 @@ where
 /// `eth_call`.
 pub(super) fn call<DB>(
     database: DB,
-    place: Place,
+    place: &Place,
     request: &TransactionRequest,
 ) -> Result<Bytes, RpcError>
 where
     DB: Database<Error = ChainError>,
 {
-    let gas_limit = request.gas.unwrap_or(GAS_LIMIT).min(GAS_LIMIT);
-    output(simulate(database, place, request, gas_limit)?)
+    output(simulate(database, place, request, place.gas(request))?.result)
 }
 
 /// `eth_estimateGas`: the smallest limit, to within 1.5 %, with which the call succeeds.
 pub(super) fn estimate<DB>(
     mut database: DB,
-    place: Place,
+    place: &Place,
     request: &TransactionRequest,
 ) -> Result<u64, RpcError>
 where
     DB: Database<Error = ChainError>,
 {
-    let mut high = request.gas.unwrap_or(GAS_LIMIT).min(GAS_LIMIT);
-    let first = simulate(&mut database, place, request, high)?;
+    let mut high = place.gas(request);
+    let first = simulate(&mut database, place, request, high)?.result;
     let gas = *first.gas();
     output(first)?;
     let mut low = gas.tx_gas_used();
     let succeeds = |database: &mut DB, limit| {
-        simulate(database, place, request, limit).is_ok_and(|result| result.is_success())
+        simulate(database, place, request, limit).is_ok_and(|done| done.result.is_success())
     };
     // A plain transfer, and whatever refunds nothing and calls nobody.
     if succeeds(&mut database, low) {
@@ -194,6 +204,57 @@ where
         }
     }
     Ok(high)
+}
+
+/// `eth_createAccessList`: the accounts and slots that a call touches, and what it uses with them
+/// named beforehand.
+pub(super) fn access_list<DB>(
+    mut database: DB,
+    place: &Place,
+    mut request: TransactionRequest,
+) -> Result<AccessListResult, RpcError>
+where
+    DB: Database<Error = ChainError>,
+{
+    let mut list = request.access_list.take().unwrap_or_default();
+    // What a list makes cheaper may let the call go further, and so touch more.
+    for _ in 0..ACCESS_LIST_ROUNDS_MAX {
+        request.access_list = Some(list.clone());
+        let done = simulate(&mut database, place, &request, place.gas(&request))?;
+        let touched = touched(&done.state, place, &request);
+        if touched == list {
+            return Ok(AccessListResult {
+                access_list: list,
+                gas_used: U256::from(done.result.gas().tx_gas_used()),
+                error: output(done.result).err().map(RpcError::into_message),
+            });
+        }
+        list = touched;
+    }
+    Err(RpcError::rejected("the call touches other things every time that it is tried"))
+}
+
+/// What was touched, in order, but for what every transaction touches for nothing.
+fn touched(state: &EvmState, place: &Place, request: &TransactionRequest) -> AccessList {
+    let free = |address: &Address| {
+        let to = request.to.and_then(|to| to.to().copied());
+        *address == request.from.unwrap_or_default()
+            || Some(*address) == to
+            || *address == place.block.beneficiary
+            || Precompiles::new(PrecompileSpecId::from_spec_id(SPEC)).contains(address)
+    };
+    let mut items: Vec<_> = state
+        .iter()
+        .filter(|(address, account)| !account.storage.is_empty() || !free(address))
+        .map(|(address, account)| {
+            let mut storage_keys: Vec<_> =
+                account.storage.keys().map(|slot| B256::from(*slot)).collect();
+            storage_keys.sort_unstable();
+            AccessListItem { address: *address, storage_keys }
+        })
+        .collect();
+    items.sort_unstable_by_key(|item| item.address);
+    AccessList(items)
 }
 
 /// The data that a call returned, or the error that it ended with.

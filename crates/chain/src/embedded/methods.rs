@@ -1,13 +1,14 @@
 //! The JSON-RPC methods.
 //!
-//! State is kept for the newest block only: a query about an older one is refused rather than
-//! answered wrongly. Blocks, transactions, receipts and logs are kept for ever.
+//! Blocks, transactions, receipts and logs are kept for ever; state for the newest block and, in
+//! memory, for those before it (see [`history`](super::history)): a query about an older one is
+//! refused rather than answered wrongly.
 
 use alloy::{
     consensus::{Transaction as _, TxEnvelope, transaction::SignerRecoverable as _},
-    eips::{BlockId, BlockNumberOrTag, Decodable2718 as _},
-    primitives::{Address, B256, Bytes, U64, U256, keccak256},
-    rpc::types::{FeeHistory, Filter, FilterBlockOption, Log, TransactionRequest},
+    eips::{BlockId, BlockNumberOrTag, Decodable2718 as _, Encodable2718 as _},
+    primitives::{Address, B256, Bytes, U64, U128, U256, keccak256},
+    rpc::types::{BlockOverrides, TransactionRequest, state::StateOverride},
 };
 use revm::{DatabaseRef as _, database::CacheDB};
 use serde::de::DeserializeOwned;
@@ -17,30 +18,28 @@ use tokio::sync::oneshot;
 use super::{
     EmbeddedChain,
     execute::{self, Place},
-    miner::{Order, now_s},
-    record::{BASE_FEE_WEI, Record},
+    filters::Kind,
+    miner::{BLOCKS_AT_ONCE_MAX, Order, now_s},
+    overrides,
+    query::{self, find},
+    record::BASE_FEE_WEI,
     rpc::RpcError,
     state::View,
 };
 
-/// The most blocks that one log query reads.
-const LOG_BLOCKS_MAX: u64 = 100_000;
-/// The most logs that one query returns.
-const LOGS_MAX: usize = 20_000;
-/// The most blocks of a fee history.
-const FEE_BLOCKS_MAX: u64 = 1_024;
-/// The most percentiles of a fee history.
-const PERCENTILES_MAX: usize = 100;
 /// The furthest that the clock is moved at once: a hundred years.
 const ADVANCE_S_MAX: u64 = 100 * 365 * 24 * 60 * 60;
 
 type Answer = Result<Value, RpcError>;
 
 /// The parameters of a call, by position.
-struct Params(Vec<Value>);
+pub(super) struct Params(pub(super) Vec<Value>);
 
 impl Params {
-    fn optional<T: DeserializeOwned>(&mut self, index: usize) -> Result<Option<T>, RpcError> {
+    pub(super) fn optional<T: DeserializeOwned>(
+        &mut self,
+        index: usize,
+    ) -> Result<Option<T>, RpcError> {
         match self.0.get_mut(index).map(Value::take) {
             None | Some(Value::Null) => Ok(None),
             Some(value) => serde_json::from_value(value)
@@ -49,7 +48,7 @@ impl Params {
         }
     }
 
-    fn required<T: DeserializeOwned>(&mut self, index: usize) -> Result<T, RpcError> {
+    pub(super) fn required<T: DeserializeOwned>(&mut self, index: usize) -> Result<T, RpcError> {
         self.optional(index)?
             .ok_or_else(|| RpcError::params(format!("missing value for required argument {index}")))
     }
@@ -76,9 +75,33 @@ impl EmbeddedChain {
                 let offset = self.order(|reply| Order::AdvanceClock(seconds, reply)).await?;
                 Ok(json!(offset))
             }
+            "evm_setNextBlockTimestamp" => {
+                let time_s = next_time(params.required(0)?)?;
+                self.order(|reply| Order::SetNextTime(time_s, reply)).await?;
+                Ok(json!(null))
+            }
             "evm_mine" => {
-                self.order(Order::Mine).await?;
+                let wanted = params.optional::<Mine>(0)?.unwrap_or_default();
+                if let Some(time) = wanted.timestamp {
+                    let time_s = next_time(time)?;
+                    self.order(|reply| Order::SetNextTime(time_s, reply)).await?;
+                }
+                let blocks = wanted.blocks.map_or(1, |blocks| blocks.0);
+                if blocks > BLOCKS_AT_ONCE_MAX {
+                    return Err(RpcError::limit(format!(
+                        "at most {BLOCKS_AT_ONCE_MAX} blocks are mined at once"
+                    )));
+                }
+                self.order(|reply| Order::Mine(blocks, reply)).await?;
                 Ok(json!("0x0"))
+            }
+            "evm_snapshot" => {
+                let id = self.order(Order::Snapshot).await?;
+                Ok(json!(U64::from(id)))
+            }
+            "evm_revert" => {
+                let id = params.required::<Quantity>(0)?.0;
+                Ok(json!(self.order(|reply| Order::Revert(id, reply)).await?))
             }
             // What needs no state.
             "eth_chainId" => Ok(json!(U64::from(self.chain_id()))),
@@ -92,6 +115,7 @@ impl EmbeddedChain {
             "eth_accounts" => Ok(json!([])),
             "eth_gasPrice" => Ok(json!(U64::from(BASE_FEE_WEI))),
             "eth_maxPriorityFeePerGas" | "eth_blobBaseFee" => Ok(json!("0x0")),
+            "eth_uninstallFilter" => Ok(json!(self.filters().close(params.required::<U128>(0)?))),
             _ => {
                 let permit = self.readers().acquire_owned().await;
                 let (chain, method) = (self.clone(), method.to_owned());
@@ -111,39 +135,27 @@ impl EmbeddedChain {
             "eth_blockNumber" => Ok(json!(U64::from(view.head()?.header.number))),
             "eth_getBalance" => {
                 let address = params.required(0)?;
-                self.state_at(&view, params.optional(1)?)?;
+                let (view, _) = self.state_at(view, params.optional(1)?)?;
                 Ok(json!(view.account(address)?.balance))
             }
             "eth_getTransactionCount" => {
                 let address = params.required(0)?;
-                self.state_at(&view, params.optional(1)?)?;
+                let (view, _) = self.state_at(view, params.optional(1)?)?;
                 Ok(json!(U64::from(view.account(address)?.nonce)))
             }
             "eth_getCode" => {
                 let address: Address = params.required(0)?;
-                self.state_at(&view, params.optional(1)?)?;
+                let (view, _) = self.state_at(view, params.optional(1)?)?;
                 let code = view.code_by_hash_ref(view.account(address)?.code_hash)?;
                 Ok(json!(code.original_bytes()))
             }
             "eth_getStorageAt" => {
                 let (address, slot) = (params.required(0)?, params.required::<U256>(1)?);
-                self.state_at(&view, params.optional(2)?)?;
+                let (view, _) = self.state_at(view, params.optional(2)?)?;
                 Ok(json!(B256::from(view.storage_ref(address, slot)?)))
             }
-            "eth_call" | "eth_estimateGas" => {
-                let request: TransactionRequest = params.required(0)?;
-                let place = self.state_at(&view, params.optional(1)?)?;
-                if params.optional::<Value>(2)?.is_some_and(|overrides| {
-                    overrides.as_object().is_none_or(|overrides| !overrides.is_empty())
-                }) {
-                    return Err(RpcError::params("state overrides are not supported"));
-                }
-                let database = CacheDB::new(view);
-                if method == "eth_call" {
-                    execute::call(database, place, &request).map(|output| json!(output))
-                } else {
-                    execute::estimate(database, place, &request).map(|gas| json!(U64::from(gas)))
-                }
+            "eth_call" | "eth_estimateGas" | "eth_createAccessList" => {
+                self.simulate(view, method, &mut params)
             }
             "eth_getBlockByNumber" => {
                 let number = params.required::<BlockNumberOrTag>(0)?;
@@ -163,17 +175,67 @@ impl EmbeddedChain {
                 let record = find(&view, params.required(0)?)?;
                 Ok(json!(record.map(|record| U64::from(u8::from(record.executed.is_some())))))
             }
+            "eth_getTransactionByBlockNumberAndIndex" | "eth_getTransactionByBlockHashAndIndex" => {
+                let record = find(&view, params.required(0)?)?;
+                let first = params.required::<Quantity>(1)?.0 == 0;
+                Ok(json!(record.filter(|_| first).and_then(|record| record.transaction())))
+            }
+            "eth_getUncleCountByBlockNumber" | "eth_getUncleCountByBlockHash" => {
+                Ok(json!(find(&view, params.required(0)?)?.map(|_| "0x0")))
+            }
+            "eth_getUncleByBlockNumberAndIndex" | "eth_getUncleByBlockHashAndIndex" => {
+                Ok(json!(null))
+            }
             "eth_getTransactionByHash" => {
                 let record = view.block_of(params.required(0)?)?;
                 Ok(json!(record.and_then(|record| record.transaction())))
+            }
+            "eth_getRawTransactionByHash" => {
+                let record = view.block_of(params.required(0)?)?;
+                let raw = record.and_then(|record| record.executed);
+                Ok(json!(raw.map(|done| Bytes::from(done.transaction.encoded_2718()))))
             }
             "eth_getTransactionReceipt" => {
                 let record = view.block_of(params.required(0)?)?;
                 Ok(json!(record.and_then(|record| record.receipt())))
             }
-            "eth_getLogs" => logs(&view, &params.required(0)?).map(|logs| json!(logs)),
-            "eth_feeHistory" => fee_history(&view, &mut params).map(|history| json!(history)),
+            "eth_getLogs" => Ok(json!(query::logs(&view, &params.required(0)?)?)),
+            "eth_newFilter" => {
+                Ok(json!(self.filters().open(&view, Kind::Logs(params.required(0)?))?))
+            }
+            "eth_newBlockFilter" => Ok(json!(self.filters().open(&view, Kind::Blocks)?)),
+            "eth_newPendingTransactionFilter" => {
+                Ok(json!(self.filters().open(&view, Kind::Transactions)?))
+            }
+            "eth_getFilterChanges" => self.filters().changes(&view, params.required(0)?),
+            "eth_getFilterLogs" => self.filters().logs(&view, params.required(0)?),
+            "eth_feeHistory" => {
+                let count = params.required::<Quantity>(0)?.0;
+                let newest = params.required(1)?;
+                let percentiles = params.optional::<Vec<f64>>(2)?;
+                Ok(json!(query::fee_history(&view, count, newest, percentiles.as_deref())?))
+            }
             other => Err(RpcError::no_method(other)),
+        }
+    }
+
+    /// The methods that run a call: its block, what it pretends of accounts, and of the block.
+    fn simulate(&self, view: View, method: &str, params: &mut Params) -> Answer {
+        let request: TransactionRequest = params.required(0)?;
+        let (view, mut place) = self.state_at(view, params.optional(1)?)?;
+        let mut database = CacheDB::new(view);
+        if let Some(accounts) = params.optional::<StateOverride>(2)? {
+            overrides::state(&mut database, accounts)?;
+        }
+        if let Some(block) = params.optional::<BlockOverrides>(3)? {
+            overrides::block(&mut database, &mut place, block)?;
+        }
+        match method {
+            "eth_call" => Ok(json!(execute::call(database, &place, &request)?)),
+            "eth_estimateGas" => {
+                Ok(json!(U64::from(execute::estimate(database, &place, &request)?)))
+            }
+            _ => Ok(json!(execute::access_list(database, &place, request)?)),
         }
     }
 
@@ -194,7 +256,7 @@ impl EmbeddedChain {
         self.order(|reply| Order::Submit(Box::new(recovered), reply)).await
     }
 
-    async fn order<T>(
+    pub(super) async fn order<T>(
         &self,
         order: impl FnOnce(oneshot::Sender<Result<T, RpcError>>) -> Order,
     ) -> Result<T, RpcError> {
@@ -203,30 +265,31 @@ impl EmbeddedChain {
         answer.await.unwrap_or_else(|_| Err(RpcError::rejected("the chain cannot write")))
     }
 
-    /// Where a query about the state at `block` runs; an error where that state is not kept.
-    fn state_at(&self, view: &View, block: Option<BlockId>) -> Result<Place, RpcError> {
+    /// The state at `block` and where a call on it runs; an error where that state is not kept.
+    fn state_at(&self, view: View, block: Option<BlockId>) -> Result<(View, Place), RpcError> {
         let head = view.head()?.header;
         let pending = match block {
             None | Some(BlockId::Number(BlockNumberOrTag::Pending)) => true,
-            Some(block) => match find(view, block)? {
+            Some(block) => match find(&view, block)? {
                 Some(record) if record.header.number == head.number => false,
                 Some(record) => {
-                    return Err(RpcError::rejected(format!(
-                        "the state of block {} is not kept: this development chain keeps that of \
-                         the newest block",
-                        record.header.number
-                    )));
+                    let (number, time_s) = (record.header.number, record.header.timestamp);
+                    let view = self.past(number)?.ok_or_else(|| {
+                        RpcError::rejected(format!(
+                            "the state of block {number} is not kept: this development chain keeps \
+                             that of the newest blocks since it was started"
+                        ))
+                    })?;
+                    return Ok((view, Place::new(self.chain_id(), number, time_s)));
                 }
                 None => return Err(RpcError::rejected("header not found")),
             },
         };
         // The time is now even for the newest block, which may be old where blocks come only with
         // transactions: what waits for a time is then seen to be ready when it is.
-        Ok(Place {
-            chain_id: self.chain_id(),
-            number: head.number + u64::from(pending),
-            timestamp_s: head.timestamp.max(now_s().saturating_add(view.clock_offset_s()?)),
-        })
+        let time_s = head.timestamp.max(now_s().saturating_add(view.clock_offset_s()?));
+        let number = head.number + u64::from(pending);
+        Ok((view, Place::new(self.chain_id(), number, time_s)))
     }
 }
 
@@ -251,92 +314,33 @@ impl From<EitherNumber> for Quantity {
     }
 }
 
-fn find(view: &View, block: BlockId) -> Result<Option<Record>, RpcError> {
-    Ok(match block {
-        BlockId::Hash(hash) => match view.block_number(hash.block_hash)? {
-            Some(number) => view.block(number)?,
-            None => None,
-        },
-        BlockId::Number(number) => match number {
-            // A block is final as soon as it is on disk.
-            BlockNumberOrTag::Latest
-            | BlockNumberOrTag::Safe
-            | BlockNumberOrTag::Finalized
-            | BlockNumberOrTag::Pending => Some(view.head()?),
-            BlockNumberOrTag::Earliest => view.block(0)?,
-            BlockNumberOrTag::Number(number) => view.block(number)?,
-        },
-    })
+/// The parameter of `evm_mine`: a time, or an object.
+#[derive(Default, serde::Deserialize)]
+#[serde(from = "EitherMine")]
+struct Mine {
+    timestamp: Option<Quantity>,
+    blocks: Option<Quantity>,
 }
 
-fn logs(view: &View, filter: &Filter) -> Result<Vec<Log>, RpcError> {
-    let head = view.head()?.header.number;
-    let number = |tag: Option<BlockNumberOrTag>| match tag {
-        Some(BlockNumberOrTag::Number(number)) => number,
-        Some(BlockNumberOrTag::Earliest) => 0,
-        _ => head,
-    };
-    let (from, to) = match &filter.block_option {
-        FilterBlockOption::AtBlockHash(hash) => {
-            let number = view.block_number(*hash)?;
-            let number = number.ok_or_else(|| RpcError::rejected("unknown block"))?;
-            (number, number)
-        }
-        FilterBlockOption::Range { from_block, to_block } => {
-            (number(*from_block), number(*to_block).min(head))
-        }
-    };
-    if from <= to && to - from >= LOG_BLOCKS_MAX {
-        return Err(RpcError::limit(format!("a query reads at most {LOG_BLOCKS_MAX} blocks")));
-    }
-    let mut found = Vec::new();
-    for number in from..=to {
-        let Some(record) = view.block(number)? else { continue };
-        if !filter.matches_bloom(record.header.logs_bloom) {
-            continue;
-        }
-        found.extend(record.logs().into_iter().filter(|log| filter.matches(&log.inner)));
-        if found.len() > LOGS_MAX {
-            return Err(RpcError::limit(format!("more than {LOGS_MAX} logs: narrow the query")));
-        }
-    }
-    Ok(found)
+#[derive(serde::Deserialize)]
+#[serde(untagged)]
+enum EitherMine {
+    At(Quantity),
+    Options { timestamp: Option<Quantity>, blocks: Option<Quantity> },
 }
 
-fn fee_history(view: &View, params: &mut Params) -> Result<FeeHistory, RpcError> {
-    let count = params.required::<Quantity>(0)?.0.min(FEE_BLOCKS_MAX);
-    let newest = params.required::<BlockNumberOrTag>(1)?;
-    let percentiles = params.optional::<Vec<f64>>(2)?;
-    if percentiles.as_ref().is_some_and(|percentiles| percentiles.len() > PERCENTILES_MAX) {
-        return Err(RpcError::limit(format!("at most {PERCENTILES_MAX} percentiles")));
-    }
-    let newest = find(view, newest.into())?
-        .ok_or_else(|| RpcError::rejected("header not found"))?
-        .header
-        .number;
-    let oldest = (newest + 1).saturating_sub(count);
-    let mut history = FeeHistory { oldest_block: oldest, ..FeeHistory::default() };
-    let mut rewards = Vec::new();
-    for number in oldest..=newest {
-        let Some(record) = view.block(number)? else { continue };
-        if count == 0 {
-            break;
-        }
-        let header = &record.header;
-        history.base_fee_per_gas.push(BASE_FEE_WEI.into());
-        history.base_fee_per_blob_gas.push(0);
-        history.blob_gas_used_ratio.push(0.0);
-        history.gas_used_ratio.push(header.gas_used as f64 / header.gas_limit as f64);
-        if let Some(percentiles) = &percentiles {
-            let tip = record
-                .executed
-                .as_ref()
-                .and_then(|executed| executed.transaction.effective_tip_per_gas(BASE_FEE_WEI));
-            rewards.push(vec![tip.unwrap_or_default(); percentiles.len()]);
+impl From<EitherMine> for Mine {
+    fn from(either: EitherMine) -> Self {
+        match either {
+            EitherMine::At(time) => Self { timestamp: Some(time), blocks: None },
+            EitherMine::Options { timestamp, blocks } => Self { timestamp, blocks },
         }
     }
-    history.base_fee_per_gas.push(BASE_FEE_WEI.into());
-    history.base_fee_per_blob_gas.push(0);
-    history.reward = percentiles.map(|_| rewards);
-    Ok(history)
+}
+
+fn next_time(time: Quantity) -> Result<u64, RpcError> {
+    if time.0 > now_s().saturating_add(ADVANCE_S_MAX) {
+        return Err(RpcError::params("that is too far"));
+    }
+    Ok(time.0)
 }

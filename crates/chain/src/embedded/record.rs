@@ -12,6 +12,7 @@ use alloy::{
     rpc::types as rpc,
 };
 
+use super::{execute::prevrandao, genesis::empty_header};
 use crate::ChainError;
 
 /// The price of gas per unit in wei; it never moves, and goes to nobody.
@@ -39,10 +40,19 @@ impl Record {
         Self { hash: header.hash_slow(), header, executed }
     }
 
+    /// Only what cannot be known otherwise is kept: the bloom follows from the logs, the randomness
+    /// from the number, and most other fields are the same in every header.
     pub(super) fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(1024);
-        self.header.encode(&mut out);
+        let mut out = Vec::with_capacity(512);
+        let header = &self.header;
+        header.number.encode(&mut out);
+        header.timestamp.encode(&mut out);
+        header.parent_hash.encode(&mut out);
+        header.state_root.encode(&mut out);
         if let Some(executed) = &self.executed {
+            header.gas_used.encode(&mut out);
+            header.transactions_root.encode(&mut out);
+            header.receipts_root.encode(&mut out);
             executed.sender.encode(&mut out);
             Bytes::from(executed.transaction.encoded_2718()).encode(&mut out);
             executed.success.encode(&mut out);
@@ -53,21 +63,33 @@ impl Record {
 
     pub(super) fn decode(mut bytes: &[u8]) -> Result<Self, ChainError> {
         const DAMAGED: ChainError = ChainError::Damaged("a block does not decode");
-        let from = &mut bytes;
-        let header = Header::decode(from).map_err(|_| DAMAGED)?;
-        let executed = if from.is_empty() {
-            None
-        } else {
-            let sender = Address::decode(from).map_err(|_| DAMAGED)?;
-            let raw = Bytes::decode(from).map_err(|_| DAMAGED)?;
-            Some(Executed {
-                transaction: TxEnvelope::decode_2718(&mut raw.as_ref()).map_err(|_| DAMAGED)?,
-                sender,
-                success: bool::decode(from).map_err(|_| DAMAGED)?,
-                logs: Vec::decode(from).map_err(|_| DAMAGED)?,
-            })
+        Self::decode_from(&mut bytes).map_err(|_| DAMAGED)
+    }
+
+    fn decode_from(from: &mut &[u8]) -> alloy::rlp::Result<Self> {
+        let number = u64::decode(from)?;
+        let mut header = Header {
+            number,
+            timestamp: u64::decode(from)?,
+            parent_hash: B256::decode(from)?,
+            state_root: B256::decode(from)?,
+            mix_hash: prevrandao(number),
+            ..empty_header()
         };
-        Ok(Self::new(header, executed))
+        if from.is_empty() {
+            return Ok(Self::new(header, None));
+        }
+        header.gas_used = u64::decode(from)?;
+        header.transactions_root = B256::decode(from)?;
+        header.receipts_root = B256::decode(from)?;
+        let sender = Address::decode(from)?;
+        let raw = Bytes::decode(from)?;
+        let transaction = TxEnvelope::decode_2718(&mut raw.as_ref())
+            .map_err(|_| alloy::rlp::Error::Custom("a transaction does not decode"))?;
+        let success = bool::decode(from)?;
+        let logs: Vec<Log> = Vec::decode(from)?;
+        header.logs_bloom = alloy::primitives::logs_bloom(&logs);
+        Ok(Self::new(header, Some(Executed { transaction, sender, success, logs })))
     }
 
     /// The block as `eth_getBlockBy…` shows it.
@@ -78,7 +100,9 @@ impl Record {
             let hashes = self.executed.iter().map(|executed| *executed.transaction.tx_hash());
             rpc::BlockTransactions::Hashes(hashes.collect())
         };
-        let size = self.encode().len();
+        let transaction = self.executed.as_ref();
+        let size = self.header.length()
+            + transaction.map_or(0, |executed| executed.transaction.encode_2718_len());
         rpc::Block {
             header: rpc::Header {
                 hash: self.hash,

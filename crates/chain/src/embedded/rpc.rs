@@ -1,24 +1,29 @@
-//! JSON-RPC 2.0 over HTTP: bodies, batches, errors. What the methods do is in
+//! JSON-RPC 2.0: bodies, batches, errors, and who may ask. What the methods do is in
 //! [`methods`](super::methods).
 
 use alloy::{primitives::Bytes, sol_types::decode_revert_reason};
 use axum::{
     Router,
     body::Bytes as Body,
-    extract::{DefaultBodyLimit, State},
+    extract::{DefaultBodyLimit, FromRequestParts as _, Request, State, WebSocketUpgrade},
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
     routing::post,
 };
 use serde_json::{Value, json};
 
-use super::EmbeddedChain;
+use super::{
+    EmbeddedChain,
+    socket::{self, Subscriptions},
+};
 use crate::ChainError;
 
 /// The longest request body: room for the largest contract creation and then some.
 const BODY_BYTES_MAX: usize = 2 << 20;
 /// The most calls in a batch.
-const BATCH_MAX: usize = 100;
+const BATCH_MAX: usize = 1_000;
+/// The longest answer to a batch; further calls of it get errors.
+const ANSWER_BYTES_MAX: usize = 32 << 20;
 
 /// An error as a JSON-RPC client sees it.
 #[derive(Debug)]
@@ -63,6 +68,11 @@ impl RpcError {
         Self { code: 3, message, data: Some(json!(output)) }
     }
 
+    /// What went wrong, in words.
+    pub(super) fn into_message(self) -> String {
+        self.message
+    }
+
     /// Our own failure; the cause goes to the log.
     pub(super) fn internal(error: &ChainError) -> Self {
         tracing::error!(error = error as &dyn std::error::Error, "a JSON-RPC call failed");
@@ -78,8 +88,8 @@ impl From<ChainError> for RpcError {
 
 pub(super) fn router(chain: EmbeddedChain) -> Router {
     Router::new()
-        .route("/rpc", post(serve))
-        .route("/", post(serve))
+        .route("/rpc", post(serve).get(upgrade))
+        .route("/", post(serve).get(upgrade))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .with_state(chain)
 }
@@ -110,7 +120,41 @@ async fn serve(State(chain): State<EmbeddedChain>, headers: HeaderMap, body: Bod
     if !named_locally(&headers) {
         return StatusCode::FORBIDDEN.into_response();
     }
-    let answer = match serde_json::from_slice(&body) {
+    match respond(&chain, &body, None).await {
+        Some(answer) => ([(header::CONTENT_TYPE, "application/json")], answer).into_response(),
+        // Notifications only.
+        None => StatusCode::NO_CONTENT.into_response(),
+    }
+}
+
+async fn upgrade(State(chain): State<EmbeddedChain>, request: Request) -> Response {
+    let (mut parts, _) = request.into_parts();
+    // A browser opens a WebSocket to any address without asking, but says which page wants it. No
+    // page of ours does; tools outside of browsers have no origin.
+    if parts.headers.contains_key(header::ORIGIN) || !named_locally(&parts.headers) {
+        return StatusCode::FORBIDDEN.into_response();
+    }
+    let upgrade = match WebSocketUpgrade::from_request_parts(&mut parts, &chain).await {
+        Ok(upgrade) => upgrade,
+        Err(refusal) => return refusal.into_response(),
+    };
+    let Ok(permit) = chain.sockets().try_acquire_owned() else {
+        return StatusCode::SERVICE_UNAVAILABLE.into_response();
+    };
+    upgrade
+        .max_message_size(BODY_BYTES_MAX)
+        .max_frame_size(BODY_BYTES_MAX)
+        .on_upgrade(move |socket| socket::serve(chain, socket, permit))
+}
+
+/// Answers a body; `None` where it holds nothing but notifications. Only a connection that stays
+/// open has subscriptions.
+pub(super) async fn respond(
+    chain: &EmbeddedChain,
+    body: &[u8],
+    mut subscriptions: Option<&mut Subscriptions>,
+) -> Option<String> {
+    let answer = match serde_json::from_slice(body) {
         Ok(Value::Array(calls)) if calls.is_empty() => {
             Some(failure(&Value::Null, RpcError::new(-32600, "an empty batch")))
         }
@@ -118,27 +162,40 @@ async fn serve(State(chain): State<EmbeddedChain>, headers: HeaderMap, body: Bod
             let error = RpcError::limit(format!("a batch holds at most {BATCH_MAX} calls"));
             Some(failure(&Value::Null, error))
         }
-        Ok(Value::Array(calls)) => {
-            let mut answers = Vec::with_capacity(calls.len());
-            for call in calls {
-                answers.extend(answer(&chain, call).await);
-            }
-            (!answers.is_empty()).then_some(Value::Array(answers))
-        }
-        Ok(call) => answer(&chain, call).await,
+        Ok(Value::Array(calls)) => return batch(chain, calls, subscriptions).await,
+        Ok(call) => answer(chain, call, subscriptions.as_deref_mut()).await,
         Err(_) => Some(failure(&Value::Null, RpcError::new(-32700, "the body is no JSON"))),
     };
-    match answer {
-        Some(answer) => {
-            ([(header::CONTENT_TYPE, "application/json")], answer.to_string()).into_response()
+    answer.map(|answer| answer.to_string())
+}
+
+async fn batch(
+    chain: &EmbeddedChain,
+    calls: Vec<Value>,
+    mut subscriptions: Option<&mut Subscriptions>,
+) -> Option<String> {
+    let mut answers = String::new();
+    for call in calls {
+        let answer = if answers.len() > ANSWER_BYTES_MAX {
+            let error = RpcError::limit("the answer to the batch is too long: ask for less");
+            call.get("id").map(|id| failure(id, error))
+        } else {
+            answer(chain, call, subscriptions.as_deref_mut()).await
+        };
+        if let Some(answer) = answer {
+            answers.push(if answers.is_empty() { '[' } else { ',' });
+            answers.push_str(&answer.to_string());
         }
-        // Notifications only.
-        None => StatusCode::NO_CONTENT.into_response(),
     }
+    (!answers.is_empty()).then(|| answers + "]")
 }
 
 /// Answers one call; a notification (a call without an id) has no answer.
-async fn answer(chain: &EmbeddedChain, mut call: Value) -> Option<Value> {
+async fn answer(
+    chain: &EmbeddedChain,
+    mut call: Value,
+    subscriptions: Option<&mut Subscriptions>,
+) -> Option<Value> {
     let id = call.get_mut("id").map(Value::take);
     let invalid = |id: Option<Value>, why: &str| {
         Some(failure(&id.unwrap_or_default(), RpcError::new(-32600, why)))
@@ -154,7 +211,11 @@ async fn answer(chain: &EmbeddedChain, mut call: Value) -> Option<Value> {
     let Some(method) = call.get("method").and_then(Value::as_str) else {
         return invalid(id, "a call needs a method");
     };
-    let result = chain.dispatch(method, params).await;
+    let result = match (method, subscriptions) {
+        ("eth_subscribe", Some(subscriptions)) => subscriptions.open(params),
+        ("eth_unsubscribe", Some(subscriptions)) => subscriptions.close(params),
+        _ => chain.dispatch(method, params).await,
+    };
     let id = id?;
     Some(match result {
         Ok(result) => json!({"jsonrpc": "2.0", "id": id, "result": result}),

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::support::{Grid, anvil, call, embedded, joule, post, result};
 
 /// A signed transfer of one wei from account 3 of the development chain.
-fn transfer(nonce: u64) -> (Bytes, B256) {
+pub(crate) fn transfer(nonce: u64) -> (Bytes, B256) {
     let transaction = TxEip1559 {
         chain_id: dev::CHAIN_ID,
         nonce,
@@ -27,7 +27,7 @@ fn transfer(nonce: u64) -> (Bytes, B256) {
     (envelope.encoded_2718().into(), *envelope.tx_hash())
 }
 
-async fn send(url: &str, raw: &Bytes) -> Value {
+pub(crate) async fn send(url: &str, raw: &Bytes) -> Value {
     call(url, "eth_sendRawTransaction", json!([raw])).await
 }
 
@@ -54,6 +54,17 @@ async fn a_transaction_is_a_block_with_all_its_views() {
     assert_eq!(result(url, "eth_getBlockReceipts", json!(["latest"])).await[0], receipt);
     let nonce = json!([dev::key(3).address(), "pending"]);
     assert_eq!(result(url, "eth_getTransactionCount", nonce).await, "0x1");
+    for method in ["eth_getTransactionByBlockNumberAndIndex", "eth_getTransactionByBlockHashAndIndex"] {
+        let block = if method.contains("Hash") { &block["hash"] } else { &block["number"] };
+        assert_eq!(result(url, method, json!([block, "0x0"])).await, transaction);
+        assert_eq!(result(url, method, json!([block, "0x1"])).await, Value::Null);
+    }
+    assert_eq!(result(url, "eth_getRawTransactionByHash", json!([hash])).await, json!(raw));
+    assert_eq!(result(url, "eth_getUncleCountByBlockNumber", json!(["latest"])).await, "0x0");
+    for tag in ["latest", "safe", "finalized", "pending"] {
+        let shown = result(url, "eth_getBlockByNumber", json!([tag, true])).await;
+        assert_eq!(shown, block, "{tag}");
+    }
     assert_eq!(result(url, "eth_getTransactionReceipt", json!([B256::ZERO])).await, Value::Null);
     assert_eq!(result(url, "eth_getBlockByNumber", json!(["0x99", false])).await, Value::Null);
 }
@@ -107,7 +118,7 @@ async fn refusals_speak_the_words_that_clients_look_for() {
     says(send(url, &sign(poor, kinesis_chain::Key::random())).await, "insufficient funds");
     let huge = TxLegacy { gas_limit: u64::MAX, ..base };
     says(send(url, &sign(huge, dev::key(3))).await, "gas limit");
-    says(call(url, "eth_getBalance", json!([Address::ZERO, "0x0"])).await, "not kept");
+    says(call(url, "eth_getBalance", json!([Address::ZERO, "0x99"])).await, "header not found");
     says(call(url, "eth_getBalance", json!([])).await, "missing value");
     says(call(url, "eth_hashrate", json!([])).await, "does not exist");
 }
@@ -132,6 +143,14 @@ async fn logs_are_found_by_address_topic_and_block() {
     assert_eq!(result(url, "eth_getLogs", filter).await, json!([redeemed]));
     let none = json!([{"fromBlock": "0x0", "address": Address::repeat_byte(1)}]);
     assert_eq!(result(url, "eth_getLogs", none).await, json!([]));
+    let backwards = json!([{"fromBlock": "0x5", "toBlock": "0x1"}]);
+    let answer = call(url, "eth_getLogs", backwards).await;
+    assert_eq!(answer["error"]["code"], -32602, "{answer}");
+    let unknown = call(url, "eth_getLogs", json!([{"blockHash": B256::repeat_byte(9)}])).await;
+    assert_eq!(unknown["error"]["message"], "unknown block");
+    let many = vec![Address::ZERO; 1].into_iter().chain((0..1_000_u64).map(|i| Address::left_padding_from(&i.to_be_bytes())).skip(1)).chain([Address::repeat_byte(3)]);
+    let wide = json!([{"fromBlock": "0x0", "address": many.collect::<Vec<_>>()}]);
+    assert_eq!(call(url, "eth_getLogs", wide).await["error"]["code"], -32005);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
