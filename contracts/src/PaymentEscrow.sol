@@ -6,7 +6,6 @@ import {UUPSUpgradeable} from "@openzeppelin/contracts/proxy/utils/UUPSUpgradeab
 import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 import {IERC20Permit} from "@openzeppelin/contracts/token/ERC20/extensions/IERC20Permit.sol";
 import {SafeERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
-import {ECDSA} from "@openzeppelin/contracts/utils/cryptography/ECDSA.sol";
 import {MessageHashUtils} from "@openzeppelin/contracts/utils/cryptography/MessageHashUtils.sol";
 import {Math} from "@openzeppelin/contracts/utils/math/Math.sol";
 import {SafeCast} from "@openzeppelin/contracts/utils/math/SafeCast.sol";
@@ -21,6 +20,7 @@ import {IBonds} from "./interfaces/IBonds.sol";
 import {IPaymentEscrow} from "./interfaces/IPaymentEscrow.sol";
 import {MerklePaths} from "./libraries/MerklePaths.sol";
 import {PaymentRoot, PaymentRoots} from "./libraries/PaymentRoots.sol";
+import {Payouts} from "./libraries/Payouts.sol";
 
 /// @title PaymentEscrow
 /// @notice See {IPaymentEscrow}.
@@ -49,7 +49,9 @@ contract PaymentEscrow is
     /// earns.
     uint16 public constant LIEN_BP_CAP = 5_000;
 
-    uint256 private constant BP = 10_000;
+    /// @dev Of every signature the twin with the larger `s` is refused.
+    uint256 private constant HALF_ORDER =
+        0x7fffffffffffffffffffffffffffffff5d576e7357a4501ddfe92f46681b20a0;
 
     bytes32 private constant DOMAIN_TYPEHASH = keccak256(
         "EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)"
@@ -424,13 +426,16 @@ contract PaymentEscrow is
         uint256 before = $.redeemed[root.utility][root.series][supplier];
         if (cumulative <= before) revert NothingToRedeem(before);
         uint256 fee;
-        (paid, fee) = _affordable(cumulative - before, books.balance, $.feeBp);
+        (paid, fee) = Payouts.affordable(cumulative - before, books.balance, $.feeBp);
         if (paid == 0) revert EscrowEmpty();
         $.redeemed[root.utility][root.series][supplier] = before + paid;
-        // Both fit: paid + fee is at most the balance, and all balances are within the supply.
-        books.balance -= uint96(paid + fee);
-        books.redeemed += uint160(paid);
-        $.fees += uint96(fee);
+        // All of it fits: paid + fee is at most the balance, all balances and fees together are
+        // within the supply, and 160 bits hold 2^64 times the supply.
+        unchecked {
+            books.balance -= uint96(paid + fee);
+            books.redeemed += uint160(paid);
+            $.fees += uint96(fee);
+        }
         _tell(root, supplier, to, paid, fee, before + paid);
         _send(supplier, to, paid);
     }
@@ -446,34 +451,41 @@ contract PaymentEscrow is
             $.redeemed[root.utility][root.series];
         amounts = new uint256[](claims.length);
         uint256 balance = books.balance;
+        uint256 bp = $.feeBp;
         for (uint256 i; i < claims.length && balance > 0; ++i) {
-            (uint256 amount, uint256 fee) = _bookOne(root, claims[i], redeemed_, balance);
+            (uint256 amount, uint256 fee) = _bookOne(root, claims[i], redeemed_, balance, bp);
             amounts[i] = amount;
-            balance -= amount + fee;
-            paid += amount;
+            // Never below zero: {Payouts} affords no more than there is.
+            unchecked {
+                balance -= amount + fee;
+                paid += amount;
+            }
         }
         if (paid == 0) {
             if (balance == 0) revert EscrowEmpty();
             revert NothingToRedeem(0);
         }
-        // All of them fit, as in {_pay}.
-        $.fees += uint96(books.balance - balance - paid);
-        books.balance = uint96(balance);
-        books.redeemed += uint160(paid);
+        // All of it fits, as in {_pay}.
+        unchecked {
+            $.fees += uint96(books.balance - balance - paid);
+            books.balance = uint96(balance);
+            books.redeemed += uint160(paid);
+        }
     }
 
     function _bookOne(
         PaymentRoot calldata root,
         bytes32 claim,
         mapping(address supplier => uint256) storage redeemed_,
-        uint256 balance
+        uint256 balance,
+        uint256 bp
     ) private returns (uint256 paid, uint256 fee) {
         address supplier = address(bytes20(claim));
         uint256 cumulative = uint96(uint256(claim));
         if (cumulative > root.total) revert AboveTotal(cumulative, root.total);
         uint256 before = redeemed_[supplier];
         if (cumulative <= before) return (0, 0);
-        (paid, fee) = _affordable(cumulative - before, balance, _escrow().feeBp);
+        (paid, fee) = Payouts.affordable(cumulative - before, balance, bp);
         if (paid == 0) return (0, 0);
         redeemed_[supplier] = before + paid;
         _tell(root, supplier, supplier, paid, fee, before + paid);
@@ -513,8 +525,8 @@ contract PaymentEscrow is
         uint256 missing = Math.saturatingSub(
             _bonds.lentTo(lien.lender, supplier), _bonds.ownStake(supplier)
         );
-        uint256 toLender = paid * lien.earningsBp / BP;
-        uint256 toStake = Math.min(paid * lien.growthBp / BP, missing);
+        (uint256 toLender, uint256 toStake,) =
+            Payouts.divide(paid, lien.earningsBp, lien.growthBp, missing);
         $.earnings[lien.lender] += toLender;
         if (toStake > 0) {
             _joule.forceApprove(address(_bonds), toStake);
@@ -524,28 +536,31 @@ contract PaymentEscrow is
         return toLender + toStake;
     }
 
-    /// @dev The most of `owed` that `balance` pays together with the fee on it.
-    function _affordable(uint256 owed, uint256 balance, uint256 bp)
-        private
-        pure
-        returns (uint256 paid, uint256 fee)
-    {
-        paid = owed;
-        fee = paid * bp / BP;
-        if (paid + fee > balance) {
-            paid = balance * BP / (BP + bp);
-            fee = paid * bp / BP;
-        }
-    }
-
+    /// @dev What OpenZeppelin's `ECDSA` checks of 65 bytes, without copying them.
     function _signedBy(address signer, bytes32 digest, bytes calldata signature)
         private
-        pure
-        returns (bool)
+        view
+        returns (bool valid)
     {
-        (address recovered, ECDSA.RecoverError problem,) =
-            ECDSA.tryRecoverCalldata(digest, signature);
-        return problem == ECDSA.RecoverError.NoError && recovered == signer;
+        if (signature.length != 65 || signer == address(0)) return false;
+        uint256 halfOrder = HALF_ORDER;
+        assembly ("memory-safe") {
+            let s := calldataload(add(signature.offset, 0x20))
+            if iszero(gt(s, halfOrder)) {
+                // The four words reach into two that the compiler keeps: they are put back.
+                let free := mload(0x40)
+                mstore(0x00, digest)
+                mstore(0x20, byte(0, calldataload(add(signature.offset, 0x40))))
+                mstore(0x40, calldataload(signature.offset))
+                mstore(0x60, s)
+                let answered := staticcall(gas(), 1, 0x00, 0x80, 0x00, 0x20)
+                // Nothing is returned for what is no signature.
+                answered := and(answered, eq(returndatasize(), 0x20))
+                valid := and(answered, eq(mload(0x00), shr(96, shl(96, signer))))
+                mstore(0x40, free)
+                mstore(0x60, 0)
+            }
+        }
     }
 
     function _setFee(uint16 feeBp_) private {

@@ -17,6 +17,7 @@ import {
 import {IBonds} from "./interfaces/IBonds.sol";
 import {IPaymentEscrow} from "./interfaces/IPaymentEscrow.sol";
 import {IStakePool} from "./interfaces/IStakePool.sol";
+import {Payouts} from "./libraries/Payouts.sol";
 
 /// @title StakePool
 /// @notice See {IStakePool}.
@@ -283,13 +284,10 @@ contract StakePool is
         returns (uint256 toPool, uint256 toStake, uint256 toSupplier)
     {
         uint256 lent = _bonds.lentTo(address(this), supplier);
-        if (lent > 0) {
-            Terms storage terms_ = _pool().terms;
-            uint256 missing = lent.saturatingSub(_bonds.ownStake(supplier));
-            toPool = amount * terms_.earningsBp / BP;
-            toStake = Math.min(amount * terms_.growthBp / BP, missing);
-        }
-        toSupplier = amount - toPool - toStake;
+        if (lent == 0) return (0, 0, amount);
+        Terms storage terms_ = _pool().terms;
+        uint256 missing = lent.saturatingSub(_bonds.ownStake(supplier));
+        return Payouts.divide(amount, terms_.earningsBp, terms_.growthBp, missing);
     }
 
     /// @notice What is here, what the escrow has put aside and what is left of the loans, in wei.

@@ -26,8 +26,13 @@ library MerklePaths {
     /// well formed.
     /// @dev As OpenZeppelin's `processMultiProof`: hashes queue up behind the leaves; each step takes
     /// the first of the queue and, where its flag is set, the next of the queue, or else the next of
-    /// the proof. Beyond that nothing is ever read from the queue that has not been put there. All of
-    /// the proof is used, and hence, by their numbers, all leaves.
+    /// the proof.
+    ///
+    /// One comparison at the end stands for all others. With `c` claims and `p` hashes in the proof
+    /// there are `c + p - 1` steps. That all of the proof was used and no more means that `p` flags
+    /// were not set and `c - 1` were. Before step `i`, with `t` flags set so far, `i + t` hashes were
+    /// taken of the `c + i` in the queue: at least one is left, and two where this step's flag is set
+    /// as well. What is read on the way through a proof that is refused does not matter.
     /// @param claims What is hashed to the leaves, in the order of the tree's leaves.
     /// @param proof The hashes beside the way.
     /// @param flags A bit for each step, from the most significant of the first byte on.
@@ -43,51 +48,43 @@ library MerklePaths {
             // The queue lies in memory that nothing else uses and that is free again afterwards.
             let head := mload(0x40)
             let tail := head
-            let end := add(claims.offset, shl(5, claims.length))
-            for { let at := claims.offset } lt(at, end) { at := add(at, 0x20) } {
-                mstore(0, calldataload(at))
+            for {
+                let claim := claims.offset
+                let end := add(claim, shl(5, claims.length))
+            } lt(claim, end) { claim := add(claim, 0x20) } {
+                mstore(0, calldataload(claim))
                 mstore(tail, keccak256(0, 0x20))
                 tail := add(tail, 0x20)
             }
             let beside := proof.offset
-            end := add(beside, shl(5, proof.length))
-            let valid := 1
-            let bits := 0
-            for { let step := 0 } lt(step, steps) { step := add(step, 1) } {
+            let flag := flags.offset
+            for { let end := add(tail, shl(5, steps)) } lt(tail, end) {} {
                 // What lies behind the flags is read along and never used.
-                if iszero(and(step, 0xff)) { bits := calldataload(add(flags.offset, shr(3, step))) }
-                if iszero(lt(head, tail)) {
-                    valid := 0
-                    break
-                }
-                let one := mload(head)
-                head := add(head, 0x20)
-                let other
-                switch shr(255, bits)
-                case 0 {
-                    if iszero(lt(beside, end)) {
-                        valid := 0
-                        break
-                    }
-                    other := calldataload(beside)
-                    beside := add(beside, 0x20)
-                }
-                default {
-                    if iszero(lt(head, tail)) {
-                        valid := 0
-                        break
-                    }
-                    other := mload(head)
+                let bits := calldataload(flag)
+                flag := add(flag, 0x20)
+                let pause := add(tail, 0x2000)
+                if gt(pause, end) { pause := end }
+                for {} lt(tail, pause) { tail := add(tail, 0x20) } {
+                    let one := mload(head)
                     head := add(head, 0x20)
+                    let other
+                    switch slt(bits, 0)
+                    case 0 {
+                        other := calldataload(beside)
+                        beside := add(beside, 0x20)
+                    }
+                    default {
+                        other := mload(head)
+                        head := add(head, 0x20)
+                    }
+                    bits := shl(1, bits)
+                    let place := shl(5, gt(one, other))
+                    mstore(place, one)
+                    mstore(xor(place, 0x20), other)
+                    mstore(tail, keccak256(0, 0x40))
                 }
-                bits := shl(1, bits)
-                let place := shl(5, gt(one, other))
-                mstore(place, one)
-                mstore(xor(place, 0x20), other)
-                mstore(tail, keccak256(0, 0x40))
-                tail := add(tail, 0x20)
             }
-            if and(valid, eq(beside, end)) { root := mload(sub(tail, 0x20)) }
+            if eq(beside, add(proof.offset, shl(5, proof.length))) { root := mload(sub(tail, 0x20)) }
         }
     }
 }

@@ -26,10 +26,15 @@ library PaymentRoots {
     );
 
     /// @notice The EIP-712 struct hash of a root.
-    function hash(PaymentRoot calldata root) internal pure returns (bytes32) {
-        return keccak256(
-            abi.encode(TYPEHASH, root.utility, root.series, root.tick, root.root, root.total)
-        );
+    /// @dev The five words as they came: whoever reads the fields refuses what does not fit them.
+    function hash(PaymentRoot calldata root) internal pure returns (bytes32 result) {
+        bytes32 typehash = TYPEHASH;
+        assembly ("memory-safe") {
+            let words := mload(0x40)
+            mstore(words, typehash)
+            calldatacopy(add(words, 0x20), root, 0xa0)
+            result := keccak256(words, 0xc0)
+        }
     }
 
     /// @notice The EIP-712 struct hash of a supplier's consent to be paid elsewhere.

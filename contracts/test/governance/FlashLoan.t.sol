@@ -91,7 +91,7 @@ contract FlashLoanTest is GovernanceFixture {
 
     function test_aLoanInTheBlockOfTheSnapshotCountsNothing() public {
         uint256 id = _propose("Take the fees");
-        _mine(VOTING_DELAY);
+        _wait(VOTING_DELAY);
         assertEq(governor.clock(), governor.proposalSnapshot(id), "the block of the snapshot");
         borrower.attack(SUPPLY / 5, "");
         _mine(1);

@@ -39,6 +39,59 @@ contract QueueTest is PoolFixture {
         assertTrue(pool.convertToAssets(theirs) + 2 >= DEPOSIT - (loss + 1) / 2, "the other half");
     }
 
+    /// @dev Misconduct has as long to come to light as a bond thaws, however short the pool's delay.
+    function test_noRequestWaitsLessThanABondThaws() public {
+        uint256 shares = _invest(investor, DEPOSIT);
+        vm.prank(owner);
+        pool.setDelay(1 seconds);
+        _request(investor, shares / 2);
+        assertEq(pool.request(0).readyAt, START + THAW, "the thaw");
+        vm.prank(owner);
+        registry.setThaw(30 days);
+        _request(investor, shares / 2);
+        assertEq(pool.request(1).readyAt, START + 30 days, "the longer thaw");
+    }
+
+    /// @dev The loss has been caused and accused, and is not known yet: nobody leaves before it is.
+    function test_anOpenCaseHoldsThePayments() public {
+        uint256 mine = _invest(investor, DEPOSIT);
+        _invest(second, DEPOSIT);
+        _borrow(supplier, DEPOSIT / 2);
+        _request(investor, mine);
+        vm.prank(slasher);
+        registry.lock(supplier);
+        vm.warp(START + QUEUE_DELAY);
+        vm.expectRevert(abi.encodeWithSelector(IStakePool.CasesOpen.selector, DEPOSIT / 2));
+        pool.settle(1);
+        vm.startPrank(slasher);
+        registry.unlock(supplier);
+        registry.slash(supplier, DEPOSIT / 4, treasury);
+        vm.stopPrank();
+        uint256 before = joule.balanceOf(investor);
+        pool.settle(1);
+        uint256 paid = joule.balanceOf(investor) - before;
+        assertTrue(paid <= DEPOSIT - DEPOSIT / 8, "half of the loss is theirs");
+        assertTrue(paid + 2 >= DEPOSIT - DEPOSIT / 8, "and no more");
+    }
+
+    function test_aCaseAgainstDustHoldsNothing() public {
+        uint256 shares = _invest(investor, DEPOSIT);
+        _borrow(supplier, DEPOSIT / 1_000);
+        _borrow(other, 1);
+        _request(investor, shares / 2);
+        vm.warp(START + QUEUE_DELAY);
+        vm.startPrank(slasher);
+        registry.lock(supplier);
+        registry.lock(other);
+        vm.expectRevert(
+            abi.encodeWithSelector(IStakePool.CasesOpen.selector, DEPOSIT / 1_000 + 1)
+        );
+        pool.settle(1);
+        registry.unlock(other);
+        assertEq(registry.lockedBy(address(pool)), DEPOSIT / 1_000, "a thousandth");
+        assertTrue(pool.settle(1) > 0, "is paid");
+    }
+
     function test_requestsArePaidInOrder() public {
         uint256 shares = _invest(investor, 1_000e18);
         _invest(second, 1_000e18);
