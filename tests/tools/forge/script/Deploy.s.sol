@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.20;
 
-import {Counter} from "../../contracts/Counter.sol";
+import {Counter} from "../src/Counter.sol";
 
 interface Vm {
     function startBroadcast() external;
