@@ -5,7 +5,6 @@ import {Initializable} from "@openzeppelin/contracts/proxy/utils/Initializable.s
 import {UUPSUpgradeable} from "@openzeppelin/contracts/proxy/utils/UUPSUpgradeable.sol";
 import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 import {SafeERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
-import {Blockhash} from "@openzeppelin/contracts/utils/Blockhash.sol";
 import {ReentrancyGuardTransient} from "@openzeppelin/contracts/utils/ReentrancyGuardTransient.sol";
 import {ECDSA} from "@openzeppelin/contracts/utils/cryptography/ECDSA.sol";
 import {Math} from "@openzeppelin/contracts/utils/math/Math.sol";
@@ -19,13 +18,15 @@ import {
 
 import {IAudits} from "./interfaces/IAudits.sol";
 import {IDisputes} from "./interfaces/IDisputes.sol";
+import {AuditTerms} from "./libraries/AuditTerms.sol";
 import {Draws} from "./libraries/Draws.sol";
 import {Verdicts} from "./libraries/Verdicts.sol";
 
 /// @title Audits
 /// @notice See {IAudits}.
 /// @dev What an auditor earns or loses is booked on its bond, so that settling a claim sends nothing
-/// to an auditor. Panels are small by the bounds on parameters, and so is every loop.
+/// to an auditor. Panels are small by the bounds on parameters, and so is every loop. State is written
+/// before tokens move; the guard stands where something is left to write.
 contract Audits is
     Initializable,
     EIP712Upgradeable,
@@ -34,18 +35,10 @@ contract Audits is
     UUPSUpgradeable,
     IAudits
 {
+    using AuditTerms for Parameters;
     using SafeCast for uint256;
     using SafeERC20 for IERC20;
 
-    /// @notice The largest panel.
-    uint8 public constant PANEL_MAX = 15;
-    /// @notice An auditor never loses more than this share of a place's bond at a time, in basis
-    /// points.
-    uint16 public constant PENALTY_BP_CAP = 1_000;
-    /// @notice The longest of the windows and periods.
-    uint32 public constant PERIOD_MAX = 90 days;
-    /// @notice The longest wait for the block that draws.
-    uint16 public constant DRAW_BLOCKS_MAX = 200;
     /// @notice The longest locator, in bytes.
     uint256 public constant LOCATOR_BYTES_MAX = 256;
 
@@ -92,14 +85,13 @@ contract Audits is
     /// @param owner_ Who sets the parameters and upgrades.
     /// @param parameters_ The parameters.
     function initialize(address owner_, Parameters calldata parameters_) external initializer {
-        __EIP712_init("Kinesis Audits", "1");
         __Ownable_init(owner_);
         __Ownable2Step_init();
         _setParameters(parameters_);
     }
 
     /// @inheritdoc IAudits
-    function enrol(uint256 amount) external nonReentrant {
+    function enrol(uint256 amount) external {
         if (amount == 0) revert ZeroAmount();
         Auditor storage auditor = _audits().auditors[msg.sender];
         // All of a bond matures, or a wei bonded long ago would make a place of any size mature.
@@ -119,7 +111,8 @@ contract Audits is
         uint256 from = uint256(auditor.enrolledAt) + $.parameters.maturity;
         if (block.timestamp < from) revert NotMature(from);
         $.seats.push(msg.sender);
-        auditor.place = $.seats.length.toUint32();
+        // There is not gas enough on earth for more.
+        auditor.place = uint32($.seats.length);
         emit Seated(msg.sender, $.seats.length);
     }
 
@@ -131,8 +124,8 @@ contract Audits is
         if (auditor.place != 0) _unseat(msg.sender, auditor);
         amount = auditor.bond;
         if (amount == 0) revert ZeroAmount();
-        delete $.auditors[msg.sender];
-        _joule.safeTransfer(msg.sender, amount);
+        (auditor.bond, auditor.enrolledAt) = (0, 0);
+        _pay(msg.sender, amount);
         emit Left(msg.sender, amount);
     }
 
@@ -169,11 +162,11 @@ contract Audits is
     }
 
     /// @inheritdoc IAudits
-    function draw(uint256 id) external nonReentrant {
+    function draw(uint256 id) external {
         AuditsStorage storage $ = _audits();
         Claim storage claim_ = _inStatus(id, Status.Drawing);
-        if (block.number <= claim_.drawBlock) revert TooEarly(claim_.drawBlock);
-        bytes32 hash = Blockhash.blockHash(claim_.drawBlock);
+        (bool there, bytes32 hash) = Draws.hashOf(claim_.drawBlock);
+        if (!there) revert TooEarly(claim_.drawBlock);
         if (hash == bytes32(0)) revert TooLate(claim_.drawBlock);
         --$.pendingDraws;
         uint256 size = claim_.terms.panel;
@@ -191,9 +184,7 @@ contract Audits is
         }
         if (panel.length < size) {
             delete $.panels[id];
-            _end(claim_, Status.Void, 0);
-            emit Settled(id, Status.Void, bytes32(0), 0, 0);
-            _joule.safeTransfer(claim_.challenger, claim_.terms.claimStake);
+            _abandon(id, claim_, Status.Void, claim_.challenger);
             return;
         }
         for (uint256 i; i < size; ++i) {
@@ -208,21 +199,17 @@ contract Audits is
     }
 
     /// @inheritdoc IAudits
-    function lapse(uint256 id) external nonReentrant {
+    function lapse(uint256 id) external {
         Claim storage claim_ = _inStatus(id, Status.Drawing);
-        if (block.number <= claim_.drawBlock || Blockhash.blockHash(claim_.drawBlock) != bytes32(0))
-        revert StillDrawable(claim_.drawBlock);
+        (bool there, bytes32 hash) = Draws.hashOf(claim_.drawBlock);
+        if (!there || hash != bytes32(0)) revert StillDrawable(claim_.drawBlock);
         --_audits().pendingDraws;
-        _end(claim_, Status.Lapsed, 0);
-        emit Settled(id, Status.Lapsed, bytes32(0), 0, 0);
-        _joule.safeTransfer(_treasury(), claim_.terms.claimStake);
+        _abandon(id, claim_, Status.Lapsed, _treasury());
     }
 
     /// @inheritdoc IAudits
     function commit(uint256 id, bytes32 commitment) external {
-        Claim storage claim_ = _inStatus(id, Status.Voting);
-        Vote storage vote = _audits().votes[id][msg.sender];
-        if (!vote.drawn) revert NotDrawn();
+        (Claim storage claim_, Vote storage vote) = _onPanel(id);
         if (block.timestamp > claim_.commitEnds) revert OutOfTime(0, claim_.commitEnds);
         if (commitment == bytes32(0)) revert ZeroCommitment();
         if (vote.commitment != bytes32(0)) revert AlreadyDone();
@@ -232,9 +219,7 @@ contract Audits is
 
     /// @inheritdoc IAudits
     function reveal(uint256 id, bytes32 finding, bytes32 salt) external {
-        Claim storage claim_ = _inStatus(id, Status.Voting);
-        Vote storage vote = _audits().votes[id][msg.sender];
-        if (!vote.drawn) revert NotDrawn();
+        (Claim storage claim_, Vote storage vote) = _onPanel(id);
         if (block.timestamp <= claim_.commitEnds || block.timestamp > claim_.revealEnds) {
             revert OutOfTime(claim_.commitEnds, claim_.revealEnds);
         }
@@ -268,8 +253,8 @@ contract Audits is
         }
         _end(claim_, status, fees);
         emit Settled(id, status, finding, fees, penalties);
-        _joule.safeTransfer(keeper, claim_.terms.claimStake - fees);
-        if (penalties > 0) _joule.safeTransfer(_treasury(), penalties);
+        _pay(keeper, claim_.terms.claimStake - fees);
+        _pay(_treasury(), penalties);
     }
 
     /// @inheritdoc IAudits
@@ -364,6 +349,15 @@ contract Audits is
 
     function _authorizeUpgrade(address) internal override onlyOwner {}
 
+    /// @dev Constants are smaller than strings in storage, and this contract is near the limit.
+    function _EIP712Name() internal pure override returns (string memory) {
+        return "Kinesis Audits";
+    }
+
+    function _EIP712Version() internal pure override returns (string memory) {
+        return "1";
+    }
+
     /// @dev The hash of a result that its supplier signed.
     function _verified(Result calldata result, bytes calldata signature)
         private
@@ -380,7 +374,7 @@ contract Audits is
 
     function _open(Claim storage claim_, Result calldata result, bytes32 digest) private {
         AuditsStorage storage $ = _audits();
-        Parameters memory terms = $.parameters;
+        Parameters storage terms = $.parameters;
         uint256 until = uint256(result.finishedAt) + terms.claimPeriod;
         if (block.timestamp > until) revert TooOld(until);
         uint256 needed = terms.panel + PARTIES;
@@ -393,7 +387,7 @@ contract Audits is
         claim_.utility = result.utility;
         claim_.result = digest;
         claim_.finding = findingOf(result.output, result.fuel);
-        claim_.terms = terms;
+        terms.keep(claim_.terms);
     }
 
     function _file(Result calldata result, bytes32 digest) private returns (uint256) {
@@ -457,6 +451,12 @@ contract Audits is
         }
     }
 
+    function _abandon(uint256 id, Claim storage claim_, Status status, address keeper) private {
+        _end(claim_, status, 0);
+        emit Settled(id, status, bytes32(0), 0, 0);
+        _pay(keeper, claim_.terms.claimStake);
+    }
+
     function _end(Claim storage claim_, Status status, uint256 fees) private {
         claim_.status = status;
         if (status == Status.Refuted) {
@@ -466,6 +466,16 @@ contract Audits is
         }
         if (status != Status.Upheld) _audits().judged[claim_.result] = false;
         _disputes.withdraw(claim_.caseId);
+    }
+
+    function _pay(address to, uint256 amount) private {
+        if (amount > 0) _joule.safeTransfer(to, amount);
+    }
+
+    function _onPanel(uint256 id) private view returns (Claim storage claim_, Vote storage vote) {
+        claim_ = _inStatus(id, Status.Voting);
+        vote = _audits().votes[id][msg.sender];
+        if (!vote.drawn) revert NotDrawn();
     }
 
     function _inStatus(uint256 id, Status status) private view returns (Claim storage claim_) {
@@ -478,15 +488,7 @@ contract Audits is
     }
 
     function _setParameters(Parameters calldata p) private {
-        if (
-            p.panel == 0 || p.panel > PANEL_MAX || p.quorum > p.panel
-                || uint256(p.quorum) * 2 <= p.panel || p.drawBlocks == 0
-                || p.drawBlocks > DRAW_BLOCKS_MAX || p.commitWindow == 0
-                || p.commitWindow > PERIOD_MAX || p.revealWindow == 0 || p.revealWindow > PERIOD_MAX
-                || p.claimPeriod > PERIOD_MAX || p.maturity > PERIOD_MAX || p.seatBond == 0
-                || uint256(p.penalty) * 10_000 > uint256(p.seatBond) * PENALTY_BP_CAP
-                || uint256(p.fee) * p.panel > p.claimStake
-        ) revert InvalidParameters();
+        AuditTerms.requireSound(p);
         _audits().parameters = p;
         emit ParametersChanged(p);
     }

@@ -12,6 +12,7 @@ fn every_link_leads_somewhere_and_every_named_test_is_there() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("a workspace above");
     let mut documents = markdown(root);
     documents.extend(markdown(&root.join("docs")));
+    documents.extend(markdown(&root.join("docs/protocol")));
     documents.extend(markdown(&root.join("contracts")));
     assert!(documents.len() >= 8, "{documents:?}");
     let mut wrong = Vec::new();

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.28;
 
+import {Blockhash} from "@openzeppelin/contracts/utils/Blockhash.sol";
+
 /// @title Drawing places without putting any back.
 /// @notice The first steps of a Fisher-Yates shuffle of [0, n), of which only what was swapped is
 /// kept: `candidates` distinct numbers, in the order in which they are drawn.
@@ -22,6 +24,12 @@ library Draws {
             drawn[i] = _valueAt(moved, i, pick);
             moved[i] = pick;
         }
+    }
+
+    /// @notice Whether a block has passed, and its hash where that is known still.
+    function hashOf(uint256 number) internal view returns (bool there, bytes32 hash) {
+        there = block.number > number;
+        hash = Blockhash.blockHash(number);
     }
 
     /// @dev The number at a position after `steps` swaps. The swap of step k put the number that

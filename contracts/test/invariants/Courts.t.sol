@@ -70,7 +70,10 @@ contract Litigants is Test {
 
     function enrol(uint8 who, uint96 amount) external {
         address auditor = _auditor(who);
-        amount = uint96(bound(amount, 1, 200e18));
+        for (uint256 i; i < auditors.length; ++i) {
+            if (audits.auditorOf(auditors[i]).bond == 0) auditor = auditors[i];
+        }
+        amount = uint96(bound(amount, 90e18, 200e18));
         vm.prank(utility());
         joule.transfer(auditor, amount);
         vm.startPrank(auditor);
@@ -79,12 +82,19 @@ contract Litigants is Test {
         vm.stopPrank();
     }
 
-    function sit(uint8 who) external {
-        vm.prank(_auditor(who));
+    /// @dev The next without a place, if there is one, and sometimes too early.
+    function sit(uint8 who, bool wait_) external {
+        for (uint8 i; i < auditors.length; ++i) {
+            who = uint8((uint256(who) + 1) % auditors.length);
+            if (audits.auditorOf(auditors[who]).place == 0) break;
+        }
+        if (wait_) vm.warp(_now() + 7 days);
+        vm.prank(auditors[who]);
         audits.sit();
     }
 
-    function quit(uint8 who) external {
+    function quit(uint8 who, bool really) external {
+        if (!really) return;
         bool seated = audits.auditorOf(_auditor(who)).place != 0;
         vm.prank(_auditor(who));
         audits.quit();
@@ -112,17 +122,19 @@ contract Litigants is Test {
     }
 
     function draw(uint256 id, uint16 blocks) external {
-        _roll(bound(blocks, 1, 400));
-        audits.draw(_anyClaim(id));
+        // Now and then so late that the hash is gone.
+        _roll(bound(blocks, 1, blocks % 8 == 0 ? 400 : 100));
+        audits.draw(_anyClaim(id, IAudits.Status.Drawing));
     }
 
-    function lapse(uint256 id) external {
-        audits.lapse(_anyClaim(id));
+    function lapse(uint256 id, bool wait_) external {
+        if (wait_) _roll(300);
+        audits.lapse(_anyClaim(id, IAudits.Status.Drawing));
     }
 
     /// @dev The whole panel commits, and who is not silent reveals: mostly the same.
     function vote(uint256 id, uint8[15] calldata findings) external {
-        id = _anyClaim(id);
+        id = _anyClaim(id, IAudits.Status.Voting);
         address[] memory panel = audits.panelOf(id);
         for (uint256 i; i < panel.length; ++i) {
             bytes32 commitment = audits.commitmentOf(id, panel[i], _finding(findings[i]), SALT);
@@ -138,7 +150,7 @@ contract Litigants is Test {
     }
 
     function settle(uint256 id, bool wait_) external {
-        id = _anyClaim(id);
+        id = _anyClaim(id, IAudits.Status.Voting);
         if (wait_) _waitFor(audits.claimOf(id).revealEnds);
         audits.settle(id);
     }
@@ -151,7 +163,7 @@ contract Litigants is Test {
                 utility: utility(),
                 lease: bytes32(signed.length),
                 from: from,
-                to: from + uint64(bound(length, 60, 30 days)),
+                to: from + uint64(bound(length, 120, 30 days)),
                 ackInterval: 60,
                 penalty: penalty
             })
@@ -162,8 +174,10 @@ contract Litigants is Test {
         ILeases.LeaseTerms memory terms = signed[which % signed.length];
         bytes32 digest = leases.termsDigest(terms);
         (bytes memory a, bytes memory b) = (_sign(SUPPLIER_KEY, digest), _sign(UTILITY_KEY, digest));
+        uint64 from = terms.from + uint64(bound(since, 0, (terms.to - terms.from) / 2));
+        _waitFor(from + 60);
         vm.prank(utility());
-        leases.accuse(terms, a, b, terms.from + uint64(bound(since, 0, 30 days)));
+        leases.accuse(terms, a, b, from);
     }
 
     function giveNotice(uint256 which) external {
@@ -172,7 +186,7 @@ contract Litigants is Test {
     }
 
     function answer(uint256 which, uint32 upTo) external {
-        ILeases.LeaseTerms memory terms = signed[which % signed.length];
+        ILeases.LeaseTerms memory terms = _anyLease(which);
         ILeases.Ack memory ack = ILeases.Ack({
             terms: leases.termsDigest(terms), upTo: terms.from + uint64(bound(upTo, 0, 30 days))
         });
@@ -180,7 +194,7 @@ contract Litigants is Test {
     }
 
     function close(uint256 which) external {
-        leases.close(leases.termsDigest(signed[which % signed.length]));
+        leases.close(leases.termsDigest(_anyLease(which)));
     }
 
     function bond(uint96 amount) external {
@@ -210,8 +224,10 @@ contract Litigants is Test {
     }
 
     function veto(uint256 id) external {
+        // Seldom, or nothing is ever executed.
+        id = id % 4 == 0 ? _anyCase(id) : bound(id, 1, disputes.caseCount() + 1);
         vm.prank(guardian);
-        disputes.veto(_anyCase(id));
+        disputes.veto(id);
     }
 
     function execute(uint256 id, bool wait_) external {
@@ -226,7 +242,7 @@ contract Litigants is Test {
     }
 
     function wait(uint32 time) external {
-        vm.warp(_now() + bound(time, 0, 10 days));
+        vm.warp(_now() + bound(time, 0, 1 days));
     }
 
     function leaseCount() external view returns (uint256) {
@@ -252,12 +268,33 @@ contract Litigants is Test {
         return bytes32(0);
     }
 
-    function _anyClaim(uint256 id) private view returns (uint256) {
-        return bound(id, 1, audits.claimCount() + 1);
+    /// @dev The next claim from `id` on that stands there, or any, even none.
+    function _anyClaim(uint256 id, IAudits.Status status) private view returns (uint256) {
+        uint256 all = audits.claimCount();
+        for (uint256 i; i < all; ++i) {
+            uint256 found = (id % all + i) % all + 1;
+            if (audits.claimOf(found).status == status) return found;
+        }
+        return bound(id, 1, all + 1);
     }
 
+    /// @dev The next case from `id` on that is open, or any, even none.
     function _anyCase(uint256 id) private view returns (uint256) {
-        return bound(id, 1, disputes.caseCount() + 1);
+        uint256 all = disputes.caseCount();
+        for (uint256 i; i < all; ++i) {
+            uint256 found = (id % all + i) % all + 1;
+            if (disputes.caseOf(found).status == IDisputes.Status.Open) return found;
+        }
+        return bound(id, 1, all + 1);
+    }
+
+    /// @dev The next lease from `which` on with an accusation that is open, or any.
+    function _anyLease(uint256 which) private view returns (ILeases.LeaseTerms memory) {
+        for (uint256 i; i < signed.length; ++i) {
+            ILeases.LeaseTerms memory terms = signed[(which % signed.length + i) % signed.length];
+            if (leases.recordOf(leases.termsDigest(terms)).caseId != 0) return terms;
+        }
+        return signed[which % signed.length];
     }
 
     function _sign(uint256 key, bytes32 digest) private pure returns (bytes memory) {
