@@ -17,6 +17,7 @@
 
 pub mod benchmark;
 pub mod id;
+mod keccak;
 pub mod lease;
 pub mod manifest;
 pub mod message;
