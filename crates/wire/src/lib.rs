@@ -14,6 +14,7 @@
 //! | [`frame`] | length-prefixed JSON, bounded |
 //! | [`dial`] | dials again and again with jittered backoff |
 //! | [`http`] | requests over kept streams to one lease |
+//! | [`listen`] | TCP for customers' HTTP: limits by client, refusals in words, an orderly end |
 //! | [`relay`] | our own relay, for nodes that no packet reaches directly |
 //!
 //! Nothing here contacts a public network: the only relay and the only addresses are those that
@@ -26,6 +27,7 @@ mod error;
 pub mod frame;
 pub mod http;
 pub mod link;
+pub mod listen;
 pub mod relay;
 pub mod secret;
 pub mod stream;
@@ -37,7 +39,7 @@ pub use error::WireError;
 pub use frame::{FrameReceiver, FrameSender};
 pub use link::Link;
 pub use relay::Relay;
-pub use secret::NodeSecret;
+pub use secret::{NodeSecret, signed_by};
 pub use stream::{RecvHalf, SendHalf, Stream, splice};
 
 /// The protocol's name in the handshake.

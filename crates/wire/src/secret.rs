@@ -7,7 +7,7 @@ use std::{
     path::Path,
 };
 
-use iroh::SecretKey;
+use iroh::{PublicKey, SecretKey, Signature};
 use kinesis_protocol::NodeId;
 
 use crate::WireError;
@@ -47,6 +47,12 @@ impl NodeSecret {
         NodeId(*self.0.public().as_bytes())
     }
 
+    /// Signs a message, such as a supplier's claim on this node (Ed25519).
+    #[must_use]
+    pub fn sign(&self, message: &[u8]) -> [u8; 64] {
+        self.0.sign(message).to_bytes()
+    }
+
     pub(crate) fn key(&self) -> SecretKey {
         self.0.clone()
     }
@@ -72,6 +78,13 @@ impl NodeSecret {
         file.sync_all()?;
         fs::rename(&beside, path)
     }
+}
+
+/// Whether `signature` over `message` is that node's (Ed25519).
+#[must_use]
+pub fn signed_by(node: NodeId, message: &[u8], signature: &[u8; 64]) -> bool {
+    PublicKey::from_bytes(&node.0)
+        .is_ok_and(|key| key.verify(message, &Signature::from_bytes(signature)).is_ok())
 }
 
 impl fmt::Debug for NodeSecret {
