@@ -13,9 +13,10 @@
 //! | `query`, `filters` | blocks, logs and fees; filters that are polled |
 //! | `execute`, `overrides` | transactions and calls in revm; what a call may pretend |
 //! | `miner` | the one writer |
-//! | `state`, `record`, `genesis` | what is on disk |
+//! | `state`, `archive`, `record`, `genesis` | what is on disk |
 //! | `history`, `snapshots` | the state of recent blocks; going back |
 
+mod archive;
 mod execute;
 mod filters;
 mod genesis;

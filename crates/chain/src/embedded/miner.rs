@@ -27,6 +27,7 @@ use tokio::sync::oneshot;
 
 use super::{
     Event, Shared,
+    archive::Loose,
     execute::{self, Place},
     genesis::empty_header,
     history::Undo,
@@ -95,6 +96,7 @@ struct Batch {
     head_hash: B256,
     clock_offset_s: u64,
     next_time_s: Option<u64>,
+    loose: Loose,
     undos: Vec<Undo>,
     answers: Vec<Answer>,
     events: Vec<Event>,
@@ -186,6 +188,7 @@ impl Miner {
             head: head.header,
             head_hash: head.hash,
             next_time_s: self.next_time_s,
+            loose: Loose::of(&self.shared.database)?,
             undos: Vec::new(),
             answers: Vec::new(),
             events: Vec::new(),
@@ -386,7 +389,7 @@ impl Batch {
             [self.head.state_root, header.transactions_root, header.receipts_root].concat(),
         );
         let record = Record::new(header, executed);
-        state::write_block(&self.write, &record)?;
+        state::write_block(&self.write, &mut self.loose, &record)?;
         let number = U256::from(record.header.number);
         self.cache.cache.block_hashes.insert(number, record.hash);
         undo.number = record.header.number;

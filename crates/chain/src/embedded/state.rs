@@ -18,14 +18,17 @@ use revm::{
     state::{AccountInfo, EvmState},
 };
 
-use super::{history::Past, record::Record};
+use super::{
+    archive::{self, Blocks, Loose},
+    history::Past,
+    record::Record,
+};
 use crate::ChainError;
 
 const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
 const ACCOUNTS: TableDefinition<'_, &[u8; 20], &[u8; 72]> = TableDefinition::new("accounts");
 const STORAGE: TableDefinition<'_, &[u8; 52], &[u8; 32]> = TableDefinition::new("storage");
 const CODES: TableDefinition<'_, &[u8; 32], &[u8]> = TableDefinition::new("codes");
-const BLOCKS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("blocks");
 const BLOCK_NUMBERS: TableDefinition<'_, &[u8; 32], u64> = TableDefinition::new("block_numbers");
 const TRANSACTIONS: TableDefinition<'_, &[u8; 32], u64> = TableDefinition::new("transactions");
 
@@ -75,7 +78,7 @@ pub(super) struct View {
     accounts: ReadOnlyTable<&'static [u8; 20], &'static [u8; 72]>,
     storage: ReadOnlyTable<&'static [u8; 52], &'static [u8; 32]>,
     codes: ReadOnlyTable<&'static [u8; 32], &'static [u8]>,
-    blocks: ReadOnlyTable<u64, &'static [u8]>,
+    blocks: Blocks,
     block_numbers: ReadOnlyTable<&'static [u8; 32], u64>,
     transactions: ReadOnlyTable<&'static [u8; 32], u64>,
     /// Where the state that is read differs from that of the newest block.
@@ -90,7 +93,7 @@ impl View {
             accounts: read.open_table(ACCOUNTS).map_err(failed)?,
             storage: read.open_table(STORAGE).map_err(failed)?,
             codes: read.open_table(CODES).map_err(failed)?,
-            blocks: read.open_table(BLOCKS).map_err(failed)?,
+            blocks: Blocks::open(&read)?,
             block_numbers: read.open_table(BLOCK_NUMBERS).map_err(failed)?,
             transactions: read.open_table(TRANSACTIONS).map_err(failed)?,
             past: Past::default(),
@@ -103,17 +106,11 @@ impl View {
     }
 
     pub(super) fn head(&self) -> Result<Record, ChainError> {
-        let (_, bytes) = self
-            .blocks
-            .last()
-            .map_err(failed)?
-            .ok_or(ChainError::Damaged("there is no genesis block"))?;
-        Record::decode(bytes.value())
+        self.blocks.head()
     }
 
     pub(super) fn block(&self, number: u64) -> Result<Option<Record>, ChainError> {
-        let bytes = self.blocks.get(number).map_err(failed)?;
-        bytes.map(|bytes| Record::decode(bytes.value())).transpose()
+        self.blocks.get(number)
     }
 
     pub(super) fn block_number(&self, hash: B256) -> Result<Option<u64>, ChainError> {
@@ -184,7 +181,9 @@ pub(super) fn prepare(
         let mut meta = write.open_table(META).map_err(failed)?;
         let format = meta.get("format").map_err(failed)?.map(|value| value.value());
         if format.is_some_and(|format| format != FORMAT) {
-            return Err(ChainError::Damaged("it was written by another version"));
+            return Err(ChainError::Damaged(
+                "another version wrote it; with its directory moved away, a new one is made",
+            ));
         }
         let made_with = meta.get("chain_id").map_err(failed)?.map(|value| value.value());
         if made_with.is_none() {
@@ -203,7 +202,8 @@ pub(super) fn prepare(
     write.open_table(STORAGE).map_err(failed)?;
     write.open_table(CODES).map_err(failed)?;
     write.open_table(TRANSACTIONS).map_err(failed)?;
-    write_block(&write, &Record::new(header, None))?;
+    archive::prepare(&write)?;
+    write_block(&write, &mut Loose::default(), &Record::new(header, None))?;
     for (address, info) in accounts {
         write_account(&write, address, &info)?;
     }
@@ -266,10 +266,13 @@ pub(super) fn settle(database: &Database) -> Result<(), ChainError> {
 }
 
 /// Appends a block.
-pub(super) fn write_block(write: &WriteTransaction, record: &Record) -> Result<(), ChainError> {
+pub(super) fn write_block(
+    write: &WriteTransaction,
+    loose: &mut Loose,
+    record: &Record,
+) -> Result<(), ChainError> {
     let number = record.header.number;
-    let mut blocks = write.open_table(BLOCKS).map_err(failed)?;
-    blocks.insert(number, record.encode().as_slice()).map_err(failed)?;
+    loose.append(write, record)?;
     let mut numbers = write.open_table(BLOCK_NUMBERS).map_err(failed)?;
     numbers.insert(&record.hash.0, number).map_err(failed)?;
     if let Some(executed) = &record.executed {
