@@ -8,8 +8,8 @@ use alloy::{
     primitives::{Address, B256, KECCAK256_EMPTY, U256},
 };
 use redb::{
-    Database, ReadOnlyTable, ReadableDatabase as _, ReadableTable as _, TableDefinition,
-    WriteTransaction,
+    Database, ReadOnlyTable, ReadableDatabase as _, ReadableTable as _, Table,
+    TableDefinition, WriteTransaction,
 };
 use revm::{
     DatabaseRef,
@@ -199,32 +199,44 @@ pub(super) fn prepare(
         return write.abort().map_err(failed);
     }
     let (header, accounts) = genesis();
-    write.open_table(STORAGE).map_err(failed)?;
-    write.open_table(CODES).map_err(failed)?;
     write.open_table(TRANSACTIONS).map_err(failed)?;
     archive::prepare(&write)?;
     write_block(&write, &mut Loose::default(), &Record::new(header, None))?;
+    let mut tables = Tables::open(&write)?;
     for (address, info) in accounts {
-        write_account(&write, address, &info)?;
+        tables.write_account(address, &info)?;
     }
+    drop(tables);
     write.commit().map_err(failed)
 }
 
-fn write_account(
-    write: &WriteTransaction,
-    address: Address,
-    info: &AccountInfo,
-) -> Result<(), ChainError> {
-    if let Some(code) = info.code.as_ref().filter(|code| !code.is_empty()) {
-        let mut codes = write.open_table(CODES).map_err(failed)?;
-        // Code travels with every account that was called; it is written once.
-        if codes.get(&info.code_hash.0).map_err(failed)?.is_none() {
-            codes.insert(&info.code_hash.0, code.original_byte_slice()).map_err(failed)?;
-        }
+/// The tables that a transaction changes, opened once for all of its changes.
+struct Tables<'a> {
+    accounts: Table<'a, &'static [u8; 20], &'static [u8; 72]>,
+    storage: Table<'a, &'static [u8; 52], &'static [u8; 32]>,
+    codes: Table<'a, &'static [u8; 32], &'static [u8]>,
+}
+
+impl<'a> Tables<'a> {
+    fn open(write: &'a WriteTransaction) -> Result<Self, ChainError> {
+        Ok(Self {
+            accounts: write.open_table(ACCOUNTS).map_err(failed)?,
+            storage: write.open_table(STORAGE).map_err(failed)?,
+            codes: write.open_table(CODES).map_err(failed)?,
+        })
     }
-    let mut accounts = write.open_table(ACCOUNTS).map_err(failed)?;
-    accounts.insert(account_key(&address), &encode_account(info)).map_err(failed)?;
-    Ok(())
+
+    fn write_account(&mut self, address: Address, info: &AccountInfo) -> Result<(), ChainError> {
+        if let Some(code) = info.code.as_ref().filter(|code| !code.is_empty()) {
+            // Code travels with every account that was called; it is written once.
+            if self.codes.get(&info.code_hash.0).map_err(failed)?.is_none() {
+                let code = code.original_byte_slice();
+                self.codes.insert(&info.code_hash.0, code).map_err(failed)?;
+            }
+        }
+        self.accounts.insert(account_key(&address), &encode_account(info)).map_err(failed)?;
+        Ok(())
+    }
 }
 
 /// Writes what a transaction changed.
@@ -232,6 +244,7 @@ pub(super) fn write_changes(
     write: &WriteTransaction,
     changes: &EvmState,
 ) -> Result<(), ChainError> {
+    let mut tables = Tables::open(write)?;
     for (address, account) in changes {
         if !account.is_touched() {
             continue;
@@ -239,18 +252,17 @@ pub(super) fn write_changes(
         if account.is_selfdestructed() || account.is_empty() {
             // Since Cancun only what was made by the same transaction can go, so that no storage
             // of it was ever written.
-            let mut accounts = write.open_table(ACCOUNTS).map_err(failed)?;
-            accounts.remove(account_key(address)).map_err(failed)?;
+            tables.accounts.remove(account_key(address)).map_err(failed)?;
             continue;
         }
-        write_account(write, *address, &account.info)?;
-        let mut storage = write.open_table(STORAGE).map_err(failed)?;
+        tables.write_account(*address, &account.info)?;
         for (slot, value) in account.changed_storage_slots() {
             let key = storage_key(*address, *slot);
             if value.present_value().is_zero() {
-                storage.remove(&key).map_err(failed)?;
+                tables.storage.remove(&key).map_err(failed)?;
             } else {
-                storage.insert(&key, &value.present_value().to_be_bytes()).map_err(failed)?;
+                let value = value.present_value().to_be_bytes();
+                tables.storage.insert(&key, &value).map_err(failed)?;
             }
         }
     }

@@ -234,6 +234,25 @@ async fn what_anvil_shows_is_shown() {
         ("eth_getTransactionCount", json!([dev::key(3).address(), "latest"])),
         ("eth_getCode", json!(["0x4e59b44847b379578588920ca78fbf26c0b4956c", "latest"])),
         ("eth_getStorageAt", json!([Address::ZERO, "0x0", "latest"])),
+        ("eth_getBalance", json!([Address::repeat_byte(0x77), "0x0"])),
+        ("eth_getTransactionCount", json!([dev::key(3).address(), "0x0"])),
+        ("eth_getUncleCountByBlockNumber", json!(["latest"])),
+        ("eth_getLogs", json!([{"fromBlock": "0x0", "toBlock": "latest"}])),
+        ("web3_sha3", json!(["0x68656c6c6f"])),
+        ("net_listening", json!([])),
+        // The caller's balance and the block's number, time and fee recipient, as pretended.
+        (
+            "eth_call",
+            json!([
+                {"to": Address::repeat_byte(0xaa)},
+                "latest",
+                {Address::repeat_byte(0xaa).to_string(): {
+                    "code": "0x475f5243602052426040524160605260805ff3",
+                    "balance": "0x1234",
+                }},
+                {"number": "0x4d", "time": "0x63", "coinbase": Address::repeat_byte(0xbb)},
+            ]),
+        ),
     ] {
         let theirs = result(&anvil.url, method, params.clone()).await;
         assert_eq!(result(&chain.url, method, params).await, theirs, "{method}");
