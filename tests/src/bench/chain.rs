@@ -21,10 +21,7 @@ use alloy::{
 use anyhow::{Context, Result, ensure};
 use kinesis_chain::{ChainConfig, EmbeddedChain, dev};
 use serde_json::{Value, json};
-use tokio::{
-    process::Command,
-    task::JoinSet,
-};
+use tokio::{process::Command, task::JoinSet};
 
 use super::{Setup, median, peer};
 
@@ -286,7 +283,11 @@ async fn year(folder: &Path, blocks: u64) -> Result<Year> {
         ensure!(chain.block_number()? == blocks, "blocks are missing");
         opens.push(start.elapsed().as_secs_f64() * 1000.0);
         drop(chain);
-        eprintln!("opened in {:?} ms; its {length} bytes are read in {:?} ms", opens.last(), reads.last());
+        eprintln!(
+            "opened in {:?} ms; its {length} bytes are read in {:?} ms",
+            opens.last(),
+            reads.last()
+        );
     }
     Ok(Year { open_ms: median(&opens), read_ms: median(&reads), bytes_per_block: bytes / blocks })
 }

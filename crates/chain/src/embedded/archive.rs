@@ -111,7 +111,8 @@ impl Loose {
         if self.count > 0 && length > SEGMENT_BYTES_MAX {
             let mut ends = Vec::with_capacity((self.count + 1) * END_BYTES);
             let mut bodies = Vec::with_capacity(self.bytes);
-            let word = |value: usize| u32::try_from(value).map(u32::to_be_bytes).map_err(|_| DAMAGED);
+            let word =
+                |value: usize| u32::try_from(value).map(u32::to_be_bytes).map_err(|_| DAMAGED);
             ends.extend(word(self.count)?);
             let mut first = None;
             for entry in single.iter().map_err(failed)? {

@@ -61,11 +61,14 @@ impl Filters {
             query::check(filter)?;
             match filter.block_option {
                 FilterBlockOption::AtBlockHash(_) => {
-                    return Err(RpcError::params("a filter of one block changes never: ask for \
-                                                 its logs with eth_getLogs"));
+                    return Err(RpcError::params(
+                        "a filter of one block changes never: ask for \
+                                                 its logs with eth_getLogs",
+                    ));
                 }
                 FilterBlockOption::Range {
-                    from_block: Some(BlockNumberOrTag::Number(from)), ..
+                    from_block: Some(BlockNumberOrTag::Number(from)),
+                    ..
                 } => next = next.max(from),
                 FilterBlockOption::Range { .. } => {}
             }

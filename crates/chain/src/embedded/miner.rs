@@ -355,7 +355,8 @@ impl Batch {
             let info = self.cache.basic(*address)?;
             undo.accounts.push((*address, info.map(|info| AccountInfo { code: None, ..info })));
             let slots = account.changed_storage_slots();
-            undo.slots.extend(slots.map(|(slot, value)| ((*address, *slot), value.original_value())));
+            undo.slots
+                .extend(slots.map(|(slot, value)| ((*address, *slot), value.original_value())));
         }
         Ok(undo)
     }

@@ -79,9 +79,8 @@ pub(super) fn block(
         block.prevrandao = Some(random);
     }
     if let Some(base_fee) = overrides.base_fee {
-        block.basefee = base_fee
-            .try_into()
-            .map_err(|_| RpcError::params("a base fee has at most 64 bits"))?;
+        block.basefee =
+            base_fee.try_into().map_err(|_| RpcError::params("a base fee has at most 64 bits"))?;
     }
     for (number, hash) in overrides.block_hash.into_iter().flatten() {
         database.cache.block_hashes.insert(U256::from(number), hash);

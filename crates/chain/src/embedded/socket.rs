@@ -21,7 +21,9 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use super::{EmbeddedChain, Event, Inner, methods::Params, query, record::Record, rpc, rpc::RpcError};
+use super::{
+    EmbeddedChain, Event, Inner, methods::Params, query, record::Record, rpc, rpc::RpcError,
+};
 
 /// The most subscriptions of a connection.
 const SUBSCRIPTIONS_MAX: usize = 64;

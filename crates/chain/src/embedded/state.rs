@@ -8,8 +8,8 @@ use alloy::{
     primitives::{Address, B256, KECCAK256_EMPTY, U256},
 };
 use redb::{
-    Database, ReadOnlyTable, ReadableDatabase as _, ReadableTable as _, Table,
-    TableDefinition, WriteTransaction,
+    Database, ReadOnlyTable, ReadableDatabase as _, ReadableTable as _, Table, TableDefinition,
+    WriteTransaction,
 };
 use revm::{
     DatabaseRef,

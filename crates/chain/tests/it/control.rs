@@ -36,7 +36,10 @@ async fn a_chain_goes_back_to_a_snapshot() {
     assert_eq!(result(url, "eth_getTransactionReceipt", gone).await, Value::Null);
     let received = json!([Address::repeat_byte(0x77), "latest"]);
     assert_eq!(result(url, "eth_getBalance", received).await, "0x1");
-    assert_eq!(result(url, "eth_getBalance", json!([Address::repeat_byte(0x77), "0x0"])).await, "0x0");
+    assert_eq!(
+        result(url, "eth_getBalance", json!([Address::repeat_byte(0x77), "0x0"])).await,
+        "0x0"
+    );
     // A snapshot serves once, and takes those after it with it.
     assert_eq!(result(url, "evm_revert", json!([snapshot])).await, false);
     assert_eq!(result(url, "evm_revert", json!([later])).await, false);

@@ -54,7 +54,9 @@ async fn a_transaction_is_a_block_with_all_its_views() {
     assert_eq!(result(url, "eth_getBlockReceipts", json!(["latest"])).await[0], receipt);
     let nonce = json!([dev::key(3).address(), "pending"]);
     assert_eq!(result(url, "eth_getTransactionCount", nonce).await, "0x1");
-    for method in ["eth_getTransactionByBlockNumberAndIndex", "eth_getTransactionByBlockHashAndIndex"] {
+    for method in
+        ["eth_getTransactionByBlockNumberAndIndex", "eth_getTransactionByBlockHashAndIndex"]
+    {
         let block = if method.contains("Hash") { &block["hash"] } else { &block["number"] };
         assert_eq!(result(url, method, json!([block, "0x0"])).await, transaction);
         assert_eq!(result(url, method, json!([block, "0x1"])).await, Value::Null);
@@ -148,8 +150,9 @@ async fn logs_are_found_by_address_topic_and_block() {
     assert_eq!(answer["error"]["code"], -32602, "{answer}");
     let unknown = call(url, "eth_getLogs", json!([{"blockHash": B256::repeat_byte(9)}])).await;
     assert_eq!(unknown["error"]["message"], "unknown block");
-    let many = vec![Address::ZERO; 1].into_iter().chain((0..1_000_u64).map(|i| Address::left_padding_from(&i.to_be_bytes())).skip(1)).chain([Address::repeat_byte(3)]);
-    let wide = json!([{"fromBlock": "0x0", "address": many.collect::<Vec<_>>()}]);
+    let many: Vec<_> =
+        (0..=1_000_u64).map(|i| Address::left_padding_from(&i.to_be_bytes())).collect();
+    let wide = json!([{"fromBlock": "0x0", "address": many}]);
     assert_eq!(call(url, "eth_getLogs", wide).await["error"]["code"], -32005);
 }
 

@@ -127,8 +127,16 @@ async fn forge_creates_and_runs_scripts_and_cast_calls() {
         url,
         &forge(),
         &[
-            "create", "src/Counter.sol:Counter", "--rpc-url", url, "--private-key", key,
-            "--broadcast", "--json", "--constructor-args", "7",
+            "create",
+            "src/Counter.sol:Counter",
+            "--rpc-url",
+            url,
+            "--private-key",
+            key,
+            "--broadcast",
+            "--json",
+            "--constructor-args",
+            "7",
         ],
     )
     .await;
@@ -160,7 +168,9 @@ async fn forge_creates_and_runs_scripts_and_cast_calls() {
     let logs = ask(&["logs", "--from-block", "0", "--address", counter, "--json"]).await;
     let logs: Value = serde_json::from_str(&logs).unwrap();
     assert_eq!(logs.as_array().unwrap().len(), 1);
-    assert!(ask(&["estimate", counter, "add(uint256)", "1"]).await.parse::<u64>().unwrap() > 21_000);
+    assert!(
+        ask(&["estimate", counter, "add(uint256)", "1"]).await.parse::<u64>().unwrap() > 21_000
+    );
     assert!(ask(&["access-list", counter, "total()"]).await.contains("access list"));
     // Replays the transaction on the state before it.
     assert!(ask(&["run", transaction, "--quick"]).await.contains("successfully executed"));

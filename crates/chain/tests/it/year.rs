@@ -27,7 +27,8 @@ fn transaction(nonce: u64, to: TxKind, input: Bytes) -> Recovered<TxEnvelope> {
         input,
         ..TxEip1559::default()
     };
-    let word = |salt: u8| U256::from_be_bytes(keccak256([&nonce.to_be_bytes()[..], &[salt]].concat()).0);
+    let word =
+        |salt: u8| U256::from_be_bytes(keccak256([&nonce.to_be_bytes()[..], &[salt]].concat()).0);
     let signature = Signature::new(word(1), word(2), false);
     let envelope = TxEnvelope::Eip1559(alloy::consensus::SignableTransaction::into_signed(
         transaction,
