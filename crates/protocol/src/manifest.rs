@@ -348,7 +348,8 @@ pub fn app_name(s: &str) -> bool {
 pub fn relative_path(s: &str) -> bool {
     !s.is_empty()
         && s.len() <= 512
-        && !s.contains(['\0', '\\'])
+        && !s.contains('\\')
+        && !s.chars().any(char::is_control)
         && s.split('/').all(|part| !matches!(part, "" | "." | ".."))
 }
 
@@ -389,6 +390,16 @@ mod tests {
 
     fn error(text: &str) -> String {
         Manifest::parse(text).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_path_names_one_place_below() {
+        for good in ["a.wasm", "models/weights.bin", "a b/é", "..a", "a/..b"] {
+            assert!(relative_path(good), "{good:?}");
+        }
+        for bad in ["", "/a", "a/", "a//b", ".", "a/..", "../a", "a\\b", "a\0", "a\nb", "a\x7f", "\u{85}"] {
+            assert!(!relative_path(bad), "{bad:?}");
+        }
     }
 
     #[test]

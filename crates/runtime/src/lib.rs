@@ -24,6 +24,8 @@ mod channel;
 mod config;
 mod energy;
 mod error;
+#[cfg(fuzzing)]
+pub mod fuzz;
 mod host;
 mod isolation;
 mod page;

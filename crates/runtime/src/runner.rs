@@ -24,6 +24,9 @@ mod network;
 mod service;
 mod world;
 
+#[cfg(fuzzing)]
+pub(crate) use compile::examine;
+
 use std::{
     os::fd::{AsFd, OwnedFd},
     process::ExitCode,
@@ -34,6 +37,7 @@ use nix::{
     sys::wait::{WaitStatus, waitpid},
     unistd::{ForkResult, Pid, fork},
 };
+use rustls::pki_types::CertificateDer;
 
 use crate::{
     channel,
@@ -44,6 +48,13 @@ use crate::{
 /// Call it before anything else of the process has started a thread.
 #[must_use]
 pub fn main() -> ExitCode {
+    main_trusting(Vec::new())
+}
+
+/// As [`main`], with guests' TLS trusting these certificates, too: for tests that are servers.
+#[doc(hidden)]
+#[must_use]
+pub fn main_trusting(trusted: Vec<CertificateDer<'static>>) -> ExitCode {
     let Ok(socket) = std::io::stdin().as_fd().try_clone_to_owned() else {
         return usage();
     };
@@ -58,7 +69,7 @@ pub fn main() -> ExitCode {
         Ok(Some((ToChild::Enter(plan), _))) => plan,
         _ => return ExitCode::FAILURE,
     };
-    match start(&socket, plan) {
+    match start(&socket, plan, trusted) {
         Ok(code) => code,
         Err(reason) => {
             end(&socket, Outcome::failed(reason));
@@ -82,7 +93,11 @@ fn end(socket: &OwnedFd, outcome: Outcome) {
     let _ = channel::send(socket.as_fd(), &FromChild::Ended(outcome), &[]);
 }
 
-fn start(socket: &OwnedFd, plan: Plan) -> Result<ExitCode, String> {
+fn start(
+    socket: &OwnedFd,
+    plan: Plan,
+    trusted: Vec<CertificateDer<'static>>,
+) -> Result<ExitCode, String> {
     confine::die_with_parent();
     confine::leave(plan)?;
     // SAFETY: this process has a single thread, so the child may do whatever it likes.
@@ -94,7 +109,7 @@ fn start(socket: &OwnedFd, plan: Plan) -> Result<ExitCode, String> {
         }
         ForkResult::Child => {
             confine::die_with_parent();
-            let reason = match worker(socket, plan) {
+            let reason = match worker(socket, plan, trusted) {
                 Ok(()) => return Ok(ExitCode::SUCCESS),
                 Err(reason) => reason,
             };
@@ -120,7 +135,11 @@ fn wait(worker: Pid) -> ExitCode {
     }
 }
 
-fn worker(socket: &OwnedFd, plan: Plan) -> Result<(), String> {
+fn worker(
+    socket: &OwnedFd,
+    plan: Plan,
+    trusted: Vec<CertificateDer<'static>>,
+) -> Result<(), String> {
     let engine = engine::engine(engine::Kind::default()).map_err(|e| format!("engine: {e:#}"))?;
     let barriers = confine::confine(plan)?;
     let confined = FromChild::Confined { barriers, engine: engine::fingerprint(&engine) };
@@ -132,7 +151,7 @@ fn worker(socket: &OwnedFd, plan: Plan) -> Result<(), String> {
         Some((ToChild::Lease { hold }, descriptors)) => {
             let [dir, listener]: [OwnedFd; 2] =
                 descriptors.try_into().map_err(|_| "expected two descriptors".to_owned())?;
-            lease::run(socket, engine, dir, listener, hold)
+            lease::run(socket, engine, dir, listener, lease::Start { hold, trusted })
         }
         Some((ToChild::Compile { deterministic }, descriptors)) => {
             let [component, code]: [OwnedFd; 2] =

@@ -15,6 +15,7 @@
 //! | `/env?name=` | a variable |
 //! | `/file?path=`, `/write?path=`, `/list?path=` | tries the file system |
 //! | `/connect?to=` | tries to reach `host:port` |
+//! | `/fetch?url=` | asks another server, answers what it said |
 //! | `/alloc?mib=` | takes and touches that much memory |
 //! | `/log?bytes=` | writes that much to its log |
 //! | `/clock`, `/random` | time in ms, 16 random bytes |
@@ -29,7 +30,16 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use guest::{Reply, Request};
+use guest::{
+    Reply, Request,
+    wasip2::{
+        http::{
+            outgoing_handler,
+            types::{Fields, OutgoingRequest, Scheme},
+        },
+        io::streams::StreamError,
+    },
+};
 use serde_json::json;
 
 guest::serve!(handle);
@@ -86,6 +96,10 @@ fn handle(request: Request, reply: Reply) {
             Err(error) => reply.text(403, error.to_string()),
         },
         "/connect" => outcome(connect(&text("to")), reply),
+        "/fetch" => match fetch(&text("url")) {
+            Ok((status, said)) => reply.send(status, "text/plain", said),
+            Err(error) => reply.text(502, error),
+        },
         "/alloc" => {
             let mib = usize::try_from(request.number("mib", 1)).unwrap_or(usize::MAX);
             let mut block = vec![0_u8; mib.saturating_mul(1 << 20)];
@@ -168,5 +182,34 @@ fn outcome(result: std::io::Result<()>, reply: Reply) {
     match result {
         Ok(()) => reply.text(200, "done"),
         Err(error) => reply.text(403, error.to_string()),
+    }
+}
+
+fn fetch(url: &str) -> Result<(u16, Vec<u8>), String> {
+    let wrong = |part: &'static str| move |()| format!("{part} cannot be asked for");
+    let (scheme, rest) = url.split_once("://").ok_or("no scheme")?;
+    let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+    let scheme = match scheme {
+        "http" => Scheme::Http,
+        "https" => Scheme::Https,
+        other => Scheme::Other(other.to_owned()),
+    };
+    let request = OutgoingRequest::new(Fields::new());
+    request.set_scheme(Some(&scheme)).map_err(wrong("the scheme"))?;
+    request.set_authority(Some(authority)).map_err(wrong("the host"))?;
+    request.set_path_with_query(Some(&format!("/{path}"))).map_err(wrong("the path"))?;
+    let pending = outgoing_handler::handle(request, None).map_err(|code| format!("{code:?}"))?;
+    pending.subscribe().block();
+    let answered = pending.get().ok_or("nothing came")?.map_err(wrong("it"))?;
+    let response = answered.map_err(|code| format!("{code:?}"))?;
+    let body = response.consume().map_err(wrong("the body"))?;
+    let stream = body.stream().map_err(wrong("the body"))?;
+    let mut read = Vec::new();
+    loop {
+        match stream.blocking_read(64 << 10) {
+            Ok(chunk) => read.extend(chunk),
+            Err(StreamError::Closed) => return Ok((response.status(), read)),
+            Err(error) => return Err(format!("{error:?}")),
+        }
     }
 }

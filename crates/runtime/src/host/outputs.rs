@@ -5,7 +5,7 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
-use kinesis_protocol::lease::OUTPUT_FILES_MAX;
+use kinesis_protocol::{lease::OUTPUT_FILES_MAX, manifest::relative_path};
 
 use super::Output;
 
@@ -70,12 +70,9 @@ fn guest_path(dir: &Path, file: &Path) -> Result<String, String> {
 ///
 /// # Errors
 /// A sentence that names the path.
-pub(super) fn inside(dir: &Path, path: &str) -> Result<PathBuf, String> {
-    let plain = !path.is_empty()
-        && path.len() <= PATH_BYTES_MAX
-        && !path.contains('\\')
-        && !path.chars().any(char::is_control)
-        && path.split('/').all(|part| !matches!(part, "" | "." | ".."))
+pub(crate) fn inside(dir: &Path, path: &str) -> Result<PathBuf, String> {
+    // What a manifest may name, and nothing that this system reads in its own way.
+    let plain = relative_path(path)
         && Path::new(path).components().all(|part| matches!(part, Component::Normal(_)));
     if plain {
         Ok(dir.join(path))

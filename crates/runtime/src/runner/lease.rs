@@ -8,6 +8,7 @@ use std::{
 };
 
 use kinesis_protocol::{Workload, lease::LOG_BYTES_MAX};
+use rustls::pki_types::CertificateDer;
 use tokio::sync::watch;
 use wasmtime::{Engine, component::Component};
 
@@ -41,6 +42,14 @@ pub(super) struct Lease {
     socket: Arc<OwnedFd>,
 }
 
+/// How a lease starts.
+pub(super) struct Start {
+    /// Whether a job waits for the word to begin.
+    pub(super) hold: bool,
+    /// Whom guests' TLS trusts beside the usual roots.
+    pub(super) trusted: Vec<CertificateDer<'static>>,
+}
+
 impl Lease {
     /// Tells the runtime that requests or the word to begin may come.
     pub(super) fn ready(&self) -> Result<(), String> {
@@ -54,7 +63,7 @@ pub(super) fn run(
     engine: Engine,
     dir: OwnedFd,
     listener: OwnedFd,
-    hold: bool,
+    start: Start,
 ) -> Result<(), String> {
     let text = |what: &'static str| move |e: std::io::Error| format!("{what}: {e}");
     nix::unistd::fchdir(&dir).map_err(|e| format!("enter the lease's directory: {e}"))?;
@@ -91,7 +100,7 @@ pub(super) fn run(
 
     let socket = Arc::new(socket.try_clone().map_err(text("control socket"))?);
     let dialer = Dialer::new(Arc::clone(&socket));
-    let (go_sender, go) = watch::channel(!hold);
+    let (go_sender, go) = watch::channel(!start.hold);
     let (drain_sender, drain) = watch::channel(false);
     let (disk_sender, disk_full) = watch::channel(false);
     control(Arc::clone(&socket), Arc::clone(&dialer), go_sender, drain_sender)
@@ -120,7 +129,7 @@ pub(super) fn run(
         data: shows_data,
         out: job,
         log: log.clone(),
-        hooks: Hooks::new(&program.network, dialer),
+        hooks: Hooks::new(&program.network, dialer, start.trusted),
         budget: Budget::new(order.granted.mem_mib),
         seed,
     });

@@ -11,7 +11,7 @@ use std::{
     os::fd::{AsFd, OwnedFd},
     pin::Pin,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -21,7 +21,7 @@ use http::uri::Scheme;
 use http_body_util::BodyExt;
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
-use rustls::pki_types::ServerName;
+use rustls::pki_types::{CertificateDer, ServerName};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     sync::oneshot,
@@ -79,11 +79,28 @@ impl Dialer {
 pub(super) struct Hooks {
     allowed: Arc<[String]>,
     dialer: Arc<Dialer>,
+    tls: Arc<Tls>,
+}
+
+/// Whom TLS trusts: made when it is first needed, and kept, so that sessions are taken up again.
+#[derive(Debug)]
+struct Tls {
+    trusted: Vec<CertificateDer<'static>>,
+    config: OnceLock<Arc<rustls::ClientConfig>>,
 }
 
 impl Hooks {
-    pub(super) fn new(allowed: &[String], dialer: Arc<Dialer>) -> Self {
-        Self { allowed: allowed.iter().map(|host| host.to_ascii_lowercase()).collect(), dialer }
+    /// `trusted` is believed beside the roots that browsers believe.
+    pub(super) fn new(
+        allowed: &[String],
+        dialer: Arc<Dialer>,
+        trusted: Vec<CertificateDer<'static>>,
+    ) -> Self {
+        Self {
+            allowed: allowed.iter().map(|host| host.to_ascii_lowercase()).collect(),
+            dialer,
+            tls: Arc::new(Tls { trusted, config: OnceLock::new() }),
+        }
     }
 }
 
@@ -126,7 +143,7 @@ impl Hooks {
         let stream: Pin<Box<dyn Stream>> = if tls {
             let name = ServerName::try_from(host.trim_matches(['[', ']']).to_owned())
                 .map_err(Error::InvalidDnsNameError)?;
-            let connector = tokio_rustls::TlsConnector::from(tls_config());
+            let connector = tokio_rustls::TlsConnector::from(self.tls.config());
             let stream = timeout(connect, connector.connect(name, stream))
                 .await
                 .map_err(|_| Error::ConnectionTimeout)?
@@ -156,14 +173,19 @@ impl Hooks {
 trait Stream: AsyncRead + AsyncWrite + Send {}
 impl<T: AsyncRead + AsyncWrite + Send> Stream for T {}
 
-fn tls_config() -> Arc<rustls::ClientConfig> {
-    let roots = rustls::RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.into() };
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    Arc::new(
-        rustls::ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .expect("the provider carries the default versions")
-            .with_root_certificates(roots)
-            .with_no_client_auth(),
-    )
+impl Tls {
+    fn config(&self) -> Arc<rustls::ClientConfig> {
+        Arc::clone(self.config.get_or_init(|| {
+            let mut roots = rustls::RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.into() };
+            roots.add_parsable_certificates(self.trusted.iter().cloned());
+            let provider = Arc::new(rustls::crypto::ring::default_provider());
+            Arc::new(
+                rustls::ClientConfig::builder_with_provider(provider)
+                    .with_safe_default_protocol_versions()
+                    .expect("the provider carries the default versions")
+                    .with_root_certificates(roots)
+                    .with_no_client_auth(),
+            )
+        }))
+    }
 }

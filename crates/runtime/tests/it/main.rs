@@ -6,6 +6,7 @@ mod hostile;
 mod job;
 mod life;
 mod meter;
+mod outgoing;
 mod service;
 mod support;
 mod wasi3;

@@ -62,10 +62,15 @@ pub(crate) struct Grid {
 impl Grid {
     /// A runtime that takes compiled code from a cache all tests share, where there is one.
     pub(crate) async fn open() -> Self {
+        Self::open_with(runner()).await
+    }
+
+    /// With another runner.
+    pub(crate) async fn open_with(runner: RunnerCommand) -> Self {
         let dir = tempfile::tempdir().unwrap();
         // So that energy is estimated on every machine.
         let powercap = dir.path().join("no-powercap");
-        let config = RuntimeConfig { powercap, ..RuntimeConfig::new(dir.path(), runner()) };
+        let config = RuntimeConfig { powercap, ..RuntimeConfig::new(dir.path(), runner) };
         let runtime = Runtime::open(config).await.unwrap();
         Self { runtime, dir }
     }
@@ -220,7 +225,7 @@ pub(crate) fn children() -> Vec<u32> {
 
 pub(crate) fn failure(exit: &Exit) -> &str {
     match exit {
-        Exit::Failed { reason } => reason,
+        Exit::Failed { reason } | Exit::Broken { reason } => reason,
         other => panic!("expected a failure, got {other:?}"),
     }
 }
