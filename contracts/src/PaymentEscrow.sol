@@ -194,9 +194,13 @@ contract PaymentEscrow is
         uint256[] memory amounts;
         (amounts, paid) = _bookMany(root, claims);
         for (uint256 i; i < claims.length; ++i) {
-            if (amounts[i] == 0) continue;
-            address supplier = address(bytes20(claims[i]));
-            _send(supplier, supplier, amounts[i]);
+            address supplier = address(bytes20(_claim(claims, i)));
+            uint256 amount;
+            // There are as many amounts as claims.
+            assembly ("memory-safe") {
+                amount := mload(add(add(amounts, 0x20), shl(5, i)))
+            }
+            if (amount > 0) _send(supplier, supplier, amount);
         }
     }
 
@@ -423,20 +427,22 @@ contract PaymentEscrow is
     {
         EscrowStorage storage $ = _escrow();
         Books storage books = $.books[root.utility][root.series];
-        uint256 before = $.redeemed[root.utility][root.series][supplier];
+        mapping(address supplier => uint256) storage redeemed_ =
+            $.redeemed[root.utility][root.series];
+        uint256 before = redeemed_[supplier];
         if (cumulative <= before) revert NothingToRedeem(before);
+        uint256 balance = books.balance;
         uint256 fee;
-        (paid, fee) = Payouts.affordable(cumulative - before, books.balance, $.feeBp);
+        (paid, fee) = Payouts.affordable(cumulative - before, balance, $.feeBp);
         if (paid == 0) revert EscrowEmpty();
-        $.redeemed[root.utility][root.series][supplier] = before + paid;
-        // All of it fits: paid + fee is at most the balance, all balances and fees together are
-        // within the supply, and 160 bits hold 2^64 times the supply.
+        // Never below zero: {Payouts} affords no more than there is.
         unchecked {
-            books.balance -= uint96(paid + fee);
-            books.redeemed += uint160(paid);
-            $.fees += uint96(fee);
+            before += paid;
+            balance -= paid + fee;
         }
-        _tell(root, supplier, to, paid, fee, before + paid);
+        redeemed_[supplier] = before;
+        _book(books, balance, paid, fee);
+        _tell(root, supplier, to, paid, fee, before);
         _send(supplier, to, paid);
     }
 
@@ -453,9 +459,12 @@ contract PaymentEscrow is
         uint256 balance = books.balance;
         uint256 bp = $.feeBp;
         for (uint256 i; i < claims.length && balance > 0; ++i) {
-            (uint256 amount, uint256 fee) = _bookOne(root, claims[i], redeemed_, balance, bp);
-            amounts[i] = amount;
-            // Never below zero: {Payouts} affords no more than there is.
+            (uint256 amount, uint256 fee) =
+                _bookOne(root, _claim(claims, i), redeemed_, balance, bp);
+            assembly ("memory-safe") {
+                mstore(add(add(amounts, 0x20), shl(5, i)), amount)
+            }
+            // Never below zero, as in {_pay}.
             unchecked {
                 balance -= amount + fee;
                 paid += amount;
@@ -465,12 +474,7 @@ contract PaymentEscrow is
             if (balance == 0) revert EscrowEmpty();
             revert NothingToRedeem(0);
         }
-        // All of it fits, as in {_pay}.
-        unchecked {
-            $.fees += uint96(books.balance - balance - paid);
-            books.balance = uint96(balance);
-            books.redeemed += uint160(paid);
-        }
+        _book(books, balance, paid, books.balance - balance - paid);
     }
 
     function _bookOne(
@@ -487,11 +491,40 @@ contract PaymentEscrow is
         if (cumulative <= before) return (0, 0);
         (paid, fee) = Payouts.affordable(cumulative - before, balance, bp);
         if (paid == 0) return (0, 0);
-        redeemed_[supplier] = before + paid;
-        _tell(root, supplier, supplier, paid, fee, before + paid);
+        unchecked {
+            before += paid;
+        }
+        redeemed_[supplier] = before;
+        _tell(root, supplier, supplier, paid, fee, before);
     }
 
-    /// @dev Keeps the event's many words off the callers' stacks.
+    /// @dev A claim by its place, which is below their number.
+    function _claim(bytes32[] calldata claims, uint256 place)
+        private
+        pure
+        returns (bytes32 claim)
+    {
+        assembly ("memory-safe") {
+            claim := calldataload(add(claims.offset, shl(5, place)))
+        }
+    }
+
+    /// @dev Each slot is written once. All of it fits: all balances and fees together are within the
+    /// supply, and 160 bits hold 2^64 times the supply.
+    function _book(Books storage books, uint256 left, uint256 paid, uint256 fee) private {
+        EscrowStorage storage $ = _escrow();
+        uint256 fees = $.fees;
+        unchecked {
+            fees += fee;
+            paid += books.redeemed;
+        }
+        assembly ("memory-safe") {
+            sstore(books.slot, or(left, shl(96, paid)))
+        }
+        $.fees = uint96(fees);
+    }
+
+    /// @dev Emits {Redeemed}.
     function _tell(
         PaymentRoot calldata root,
         address supplier,
@@ -500,13 +533,23 @@ contract PaymentEscrow is
         uint256 fee,
         uint256 redeemed_
     ) private {
-        emit Redeemed(root.utility, root.series, supplier, to, root.tick, paid, fee, redeemed_);
+        bytes32 selector = Redeemed.selector;
+        (address utility, uint256 series, uint256 tick) = (root.utility, root.series, root.tick);
+        assembly ("memory-safe") {
+            let words := mload(0x40)
+            mstore(words, to)
+            mstore(add(words, 0x20), tick)
+            mstore(add(words, 0x40), paid)
+            mstore(add(words, 0x60), fee)
+            mstore(add(words, 0x80), redeemed_)
+            log4(words, 0xa0, selector, utility, series, supplier)
+        }
     }
 
     /// @dev Sends what a supplier is paid, less what its loan costs. The lien is one slot, and all
     /// that a supplier without a loan pays for there being loans.
     function _send(address supplier, address to, uint256 paid) private {
-        Lien memory lien = _escrow().liens[supplier];
+        Lien storage lien = _escrow().liens[supplier];
         if (lien.lender != address(0)) paid -= _share(supplier, paid, lien);
         _joule.safeTransfer(to, paid);
     }

@@ -24,11 +24,15 @@ pub(crate) fn run() -> Result<()> {
 
 /// Runs them and counts.
 pub(crate) fn test() -> Result<Count> {
-    install::npm()?;
+    install::npm("contracts")?;
     let folder = root().join("contracts");
     step(
         "artifacts",
         command("npm").args(["run", "--silent", "artifacts:check"]).current_dir(&folder),
+    )?;
+    step(
+        "storage layouts",
+        command("npm").args(["run", "--silent", "layouts:check"]).current_dir(&folder),
     )?;
     eprintln!("==> forge test");
     let output = command("npm")
@@ -51,5 +55,34 @@ pub(crate) fn test() -> Result<Count> {
     }
     eprintln!("    contracts: {} passed, {} failed", count.passed, count.failed);
     ensure!(count.passed > 0, "forge ran no test");
+    count.failed += growth(&suites)?;
     Ok(count)
+}
+
+/// How many of the measured transactions cost more gas than `contracts/snapshots/` says: forge itself
+/// compares only where it prints for people.
+fn growth(suites: &serde_json::Value) -> Result<u64> {
+    let mut grown = 0;
+    for suite in suites.as_object().into_iter().flat_map(serde_json::Map::values) {
+        for test in suite["test_results"].as_object().into_iter().flat_map(serde_json::Map::values) {
+            for (group, measured) in test["gas_snapshots"].as_object().into_iter().flatten() {
+                let path = root().join(format!("contracts/snapshots/{group}.json"));
+                let committed: serde_json::Value = serde_json::from_slice(
+                    &std::fs::read(&path).with_context(|| path.display().to_string())?,
+                )?;
+                for (name, now) in measured.as_object().into_iter().flatten() {
+                    let (now, before) = (gas(now)?, gas(&committed[name]).unwrap_or(0));
+                    if now > before {
+                        grown += 1;
+                        eprintln!("FAILED {group}: {name}: {now} gas, where it was {before}");
+                    }
+                }
+            }
+        }
+    }
+    Ok(grown)
+}
+
+fn gas(value: &serde_json::Value) -> Result<u64> {
+    Ok(value.as_str().context("a number in quotes")?.parse()?)
 }
