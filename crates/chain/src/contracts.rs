@@ -3,7 +3,9 @@
 
 #![allow(missing_docs, clippy::too_many_arguments, unreachable_pub)]
 
-use alloy::sol;
+use std::{collections::BTreeMap, sync::OnceLock};
+
+use alloy::{json_abi::JsonAbi, sol};
 
 sol!(
     #[derive(Debug, PartialEq, Eq)]
@@ -14,6 +16,61 @@ sol!(
     #[derive(Debug, PartialEq, Eq)]
     PaymentEscrow,
     "../../contracts/artifacts/PaymentEscrow.json"
+);
+sol!(
+    #[derive(Debug, PartialEq, Eq)]
+    Registry,
+    "../../contracts/artifacts/Registry.json"
+);
+sol!(
+    #[derive(Debug, PartialEq, Eq)]
+    StakePool,
+    "../../contracts/artifacts/StakePool.json"
+);
+sol!(
+    #[derive(Debug, PartialEq, Eq)]
+    Exchange,
+    "../../contracts/artifacts/Exchange.json"
+);
+sol!(
+    #[derive(Debug, PartialEq, Eq)]
+    Disputes,
+    "../../contracts/artifacts/Disputes.json"
+);
+sol!(
+    #[derive(Debug, PartialEq, Eq)]
+    Audits,
+    "../../contracts/artifacts/Audits.json"
+);
+sol!(
+    #[derive(Debug, PartialEq, Eq)]
+    Leases,
+    "../../contracts/artifacts/Leases.json"
+);
+sol!(
+    #[derive(Debug, PartialEq, Eq)]
+    Treasury,
+    "../../contracts/artifacts/Treasury.json"
+);
+sol!(
+    #[derive(Debug, PartialEq, Eq)]
+    Grants,
+    "../../contracts/artifacts/Grants.json"
+);
+sol!(
+    #[derive(Debug, PartialEq, Eq)]
+    KinesisGovernor,
+    "../../contracts/artifacts/KinesisGovernor.json"
+);
+sol!(
+    #[derive(Debug, PartialEq, Eq)]
+    TimelockController,
+    "../../contracts/artifacts/TimelockController.json"
+);
+sol!(
+    #[derive(Debug, PartialEq, Eq)]
+    DevDollar,
+    "../../contracts/artifacts/DevDollar.json"
 );
 sol!(
     #[derive(Debug, PartialEq, Eq)]
@@ -31,6 +88,25 @@ sol! {
         address to;
         uint256 deadline;
     }
+}
+sol! {
+    /// What binds a node to a supplier, as both keys sign it (EIP-712).
+    #[derive(Debug, PartialEq, Eq)]
+    struct ClaimNode {
+        address supplier;
+        bytes32 nodeKey;
+        uint64 sequence;
+        uint64 deadline;
+    }
+}
+
+/// Errors, events and functions of all contracts, by the contract's name.
+pub(crate) fn interfaces() -> &'static BTreeMap<String, JsonAbi> {
+    static INTERFACES: OnceLock<BTreeMap<String, JsonAbi>> = OnceLock::new();
+    INTERFACES.get_or_init(|| {
+        serde_json::from_str(include_str!("../../../contracts/artifacts/interfaces.json"))
+            .expect("the file is made by a script of ours, and a test reads it")
+    })
 }
 
 #[cfg(test)]

@@ -1,19 +1,28 @@
-//! Puts JOULE and the payment escrow on a chain.
+//! Puts the whole protocol on a chain.
 //!
 //! Every contract is created through the deterministic deployment proxy that nearly every EVM chain
 //! has, so that addresses follow from the deployer and the parameters: running it again finds what
-//! is there, and a crash in the middle is finished by the next run.
+//! is there, and a crash in the middle is finished by the next run. In the end everything belongs to
+//! the timelock, whose only proposer is the governor; the deployer keeps no right.
 
-use alloy::{
-    primitives::{Address, B256, Bytes, U256, keccak256},
-    sol_types::{SolCall as _, SolConstructor as _},
-};
+mod config;
+mod plan;
+
+use alloy::primitives::{Address, U256};
 use serde::{Deserialize, Serialize};
+use tokio::task::JoinSet;
+
+pub use config::{
+    AuditsConfig, DeployConfig, DisputesConfig, ExchangeConfig, GovernanceConfig, INVESTOR,
+    PoolConfig, StakeConfig,
+};
+use plan::{Creation, Plan};
 
 use crate::{
     ChainError, Key,
     client::Client,
-    contracts::{ERC1967Proxy, Joule, PaymentEscrow},
+    contracts::{Joule, TimelockController},
+    dev,
     embedded::FACTORY,
 };
 
@@ -26,43 +35,74 @@ pub struct Contracts {
     pub joule: Address,
     /// The payment escrow.
     pub escrow: Address,
+    /// Everything else; `None` where only the escrow was named.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub protocol: Option<ProtocolContracts>,
 }
 
-/// The parameters that are set at deployment; the owner (the deployer) can change them later within
-/// the caps in the code.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DeployConfig {
-    /// Whom protocol fees go to; `None` means the deployer.
-    pub treasury: Option<Address>,
-    /// The protocol fee in basis points, at most 1,000.
-    pub fee_bp: u16,
-    /// How long a utility's withdrawal thaws, in seconds.
-    pub withdrawal_delay_s: u32,
-    /// What is minted to the deployer, in wei of JOULE.
-    pub supply_wei: U256,
-    /// How much of the supply may be minted a year, in basis points, at most 1,000.
-    pub yearly_emission_bp: u16,
+/// Where the rest of the protocol is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProtocolContracts {
+    /// Owns every contract and carries out what was decided, after a delay.
+    pub timelock: Address,
+    /// Where holders of JOULE propose and vote.
+    pub governor: Address,
+    /// The DAO's purse.
+    pub treasury: Address,
+    /// Stakes, claims on nodes, offers of utilities.
+    pub registry: Address,
+    /// Lends stake to suppliers.
+    pub pool: Address,
+    /// Judges what was signed.
+    pub disputes: Address,
+    /// Has results checked again.
+    pub audits: Address,
+    /// Judges suppliers that went silent.
+    pub leases: Address,
+    /// The stablecoin of the exchange.
+    pub usd: Address,
+    /// Where USD becomes JOULE and back.
+    pub exchange: Address,
+    /// Grants that vest.
+    pub grants: Address,
 }
 
-impl Default for DeployConfig {
-    /// A fee of 1 %, a thaw of a day, a billion JOULE, at most 2 % more a year.
-    fn default() -> Self {
-        Self {
-            treasury: None,
-            fee_bp: 100,
-            withdrawal_delay_s: 24 * 60 * 60,
-            supply_wei: U256::from(1_000_000_000_u64) * U256::from(10).pow(U256::from(18)),
-            yearly_emission_bp: 200,
-        }
+impl Contracts {
+    /// Where [`deploy`] puts the contracts of a development chain for this deployer. Contacts
+    /// nothing.
+    #[must_use]
+    pub fn development(deployer: Address) -> Self {
+        Plan::new(deployer, &DeployConfig::development(deployer)).contracts(dev::CHAIN_ID)
+    }
+
+    /// Everything else than token and escrow.
+    ///
+    /// # Errors
+    /// Where it is not known.
+    pub fn protocol(&self) -> Result<ProtocolContracts, ChainError> {
+        self.protocol.ok_or(ChainError::NoProtocol)
     }
 }
 
-/// Deploys with the default parameters, or finds what this deployer deployed with them before.
+impl Plan {
+    const fn contracts(&self, chain_id: u64) -> Contracts {
+        let (joule, escrow) = (self.joule, self.escrow);
+        Contracts { chain_id, joule, escrow, protocol: Some(self.protocol) }
+    }
+}
+
+/// Deploys with the parameters for development on a development chain and with the default ones
+/// elsewhere, or finds what this deployer deployed with them before.
 ///
 /// # Errors
-/// Where the endpoint does not answer, or the deployer cannot pay for gas.
+/// Where the endpoint does not answer, the deployer cannot pay for gas, or, on another than a
+/// development chain, no stablecoin is named.
 pub async fn deploy(rpc_url: &str, deployer: &Key) -> Result<Contracts, ChainError> {
-    deploy_with(rpc_url, deployer, &DeployConfig::default()).await
+    let config = match Client::new(rpc_url, deployer.clone())?.chain_id().await? {
+        dev::CHAIN_ID => DeployConfig::development(deployer.address()),
+        _ => DeployConfig::default(),
+    };
+    deploy_with(rpc_url, deployer, &config).await
 }
 
 /// [`deploy`] with other parameters.
@@ -76,81 +116,83 @@ pub async fn deploy_with(
 ) -> Result<Contracts, ChainError> {
     let client = Client::new(rpc_url, deployer.clone())?;
     let chain_id = client.chain_id().await?;
-    if !client.has_code(FACTORY).await? {
+    if chain_id != dev::CHAIN_ID && config.exchange.usd.is_none() {
+        return Err(ChainError::NoStablecoin);
+    }
+    let plan = Plan::new(deployer.address(), config);
+    let missing = missing(&client, &plan.creations).await?;
+    if !missing.is_empty() && !client.has_code(FACTORY).await? {
         return Err(ChainError::NoContract {
             what: "deterministic deployment proxy",
             address: FACTORY,
         });
     }
-    let plan = Plan::new(deployer.address(), config);
-    for code in &plan.steps {
-        create(&client, code).await?;
+    for creation in missing {
+        create(&client, creation).await?;
     }
-    Ok(Contracts { chain_id, joule: plan.joule, escrow: plan.escrow })
+    set_up(&client, &plan).await?;
+    vote_as_deployer(&client, plan.joule).await?;
+    Ok(plan.contracts(chain_id))
 }
 
-/// What is created, in order, and where the two proxies will stand.
-struct Plan {
-    steps: [Bytes; 4],
-    joule: Address,
-    escrow: Address,
-}
-
-impl Plan {
-    /// Everything follows from the deployer and the parameters.
-    fn new(owner: Address, config: &DeployConfig) -> Self {
-        let joule_code = Joule::BYTECODE.clone();
-        let joule_call = Joule::initializeCall {
-            owner_: owner,
-            supply: config.supply_wei,
-            yearlyEmissionBp_: config.yearly_emission_bp,
-        };
-        let joule_proxy = proxy(address_of(&joule_code), joule_call.abi_encode());
-        let joule = address_of(&joule_proxy);
-
-        let of_joule = PaymentEscrow::constructorCall { joule_: joule }.abi_encode();
-        let escrow_code = with_arguments(&PaymentEscrow::BYTECODE, &of_joule);
-        let escrow_call = PaymentEscrow::initializeCall {
-            owner_: owner,
-            treasury_: config.treasury.unwrap_or(owner),
-            feeBp_: config.fee_bp,
-            withdrawalDelay_: config.withdrawal_delay_s,
-        };
-        let escrow_proxy = proxy(address_of(&escrow_code), escrow_call.abi_encode());
-        let escrow = address_of(&escrow_proxy);
-        Self { steps: [joule_code, joule_proxy, escrow_code, escrow_proxy], joule, escrow }
+/// Which of these are not there yet, in their order.
+async fn missing<'a>(
+    client: &Client,
+    all: &'a [Creation],
+) -> Result<Vec<&'a Creation>, ChainError> {
+    let mut asked = JoinSet::new();
+    for (i, creation) in all.iter().enumerate() {
+        let (client, address) = (client.clone(), creation.address());
+        asked.spawn(async move { (i, client.has_code(address).await) });
     }
-}
-
-/// The creation code of a proxy that initialises itself in its constructor, so that nobody can get
-/// in between.
-fn proxy(implementation: Address, initialize: Vec<u8>) -> Bytes {
-    let arguments =
-        ERC1967Proxy::constructorCall { implementation, _data: initialize.into() }.abi_encode();
-    with_arguments(&ERC1967Proxy::BYTECODE, &arguments)
-}
-
-fn with_arguments(code: &Bytes, arguments: &[u8]) -> Bytes {
-    [code.as_ref(), arguments].concat().into()
-}
-
-/// Where the factory creates this code.
-fn address_of(code: &Bytes) -> Address {
-    FACTORY.create2(B256::ZERO, keccak256(code))
-}
-
-/// Creates `code` unless it is there already.
-async fn create(client: &Client, code: &Bytes) -> Result<(), ChainError> {
-    let address = address_of(code);
-    if client.has_code(address).await? {
-        return Ok(());
+    let mut there = vec![false; all.len()];
+    while let Some(answer) = asked.join_next().await {
+        let (i, found) = answer.expect("asking does not panic");
+        there[i] = found?;
     }
-    let call = [B256::ZERO.as_slice(), code.as_ref()].concat();
-    let sent = client.transact(FACTORY, call.into(), U256::ZERO).await;
+    let with = all.iter().zip(there);
+    Ok(with.filter_map(|(creation, there)| (!there).then_some(creation)).collect())
+}
+
+/// Creates what was not there a moment ago.
+async fn create(client: &Client, creation: &Creation) -> Result<(), ChainError> {
+    let sent = client.transact(FACTORY, creation.call(), U256::ZERO).await;
     // Two deployments at once create the same contracts: the second one's failure is no failure.
+    let address = creation.address();
     if client.has_code(address).await? {
         return Ok(());
     }
     sent?;
     Err(ChainError::NoContract { what: "contract of ours after its creation", address })
+}
+
+/// The timelock's first operation, after which the deployer has no right left.
+async fn set_up(client: &Client, plan: &Plan) -> Result<(), ChainError> {
+    let (timelock, id) = (plan.protocol.timelock, plan.setup.id());
+    let done =
+        async || client.read(timelock, &TimelockController::isOperationDoneCall { id }).await;
+    let known = async || client.read(timelock, &TimelockController::isOperationCall { id }).await;
+    if done().await? {
+        return Ok(());
+    }
+    if !known().await? {
+        let sent = client.send(timelock, &plan.setup.schedule()).await;
+        // As in `create`: another run of this deployment may have been faster.
+        if !known().await? {
+            sent?;
+        }
+    }
+    let sent = client.send(timelock, &plan.setup.execute()).await;
+    if done().await? { Ok(()) } else { sent.map(drop) }
+}
+
+/// Lets what the deployer holds vote. Balances vote only where their holder said for whom.
+async fn vote_as_deployer(client: &Client, joule: Address) -> Result<(), ChainError> {
+    let delegatee = client.signer().address();
+    let holds = client.read(joule, &Joule::balanceOfCall { account: delegatee }).await?;
+    let votes = client.read(joule, &Joule::delegatesCall { account: delegatee }).await?;
+    if !holds.is_zero() && votes.is_zero() {
+        client.send(joule, &Joule::delegateCall { delegatee }).await?;
+    }
+    Ok(())
 }
