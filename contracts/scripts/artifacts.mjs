@@ -28,6 +28,29 @@ if (mode !== "write" && mode !== "check") {
 }
 
 let stale = false;
+
+// Writes a file, or compares it with the one that is committed.
+function put(name, text, remark) {
+  const path = join(root, "artifacts", name);
+  if (mode === "write") {
+    writeFileSync(path, text);
+    console.log(`artifacts/${name}: ${remark}`);
+    return;
+  }
+  let committed = "";
+  try {
+    committed = readFileSync(path, "utf8");
+  } catch {
+    // Missing is stale.
+  }
+  if (committed !== text) {
+    stale = true;
+    console.error(`artifacts/${name} is not what the sources compile to`);
+  }
+}
+
+// What refusals, proposals and events are put into words by: no bytecode, a line for each contract.
+const interfaces = [];
 mkdirSync(join(root, "artifacts"), { recursive: true });
 for (const name of contracts) {
   const built = JSON.parse(readFileSync(join(root, "out", `${name}.sol`, `${name}.json`), "utf8"));
@@ -35,24 +58,12 @@ for (const name of contracts) {
     throw new Error(`${name} needs linking: the artifacts hold finished bytecode only`);
   }
   const artifact = { contractName: name, abi: built.abi, bytecode: built.bytecode.object };
-  const text = `${JSON.stringify(artifact, null, 1)}\n`;
-  const path = join(root, "artifacts", `${name}.json`);
-  if (mode === "write") {
-    writeFileSync(path, text);
-    console.log(`artifacts/${name}.json: ${(built.bytecode.object.length - 2) / 2} bytes of code`);
-  } else {
-    let committed = "";
-    try {
-      committed = readFileSync(path, "utf8");
-    } catch {
-      // Missing is stale.
-    }
-    if (committed !== text) {
-      stale = true;
-      console.error(`artifacts/${name}.json is not what the sources compile to`);
-    }
-  }
+  const bytes = (built.bytecode.object.length - 2) / 2;
+  put(`${name}.json`, `${JSON.stringify(artifact, null, 1)}\n`, `${bytes} bytes of code`);
+  const spoken = built.abi.filter(({ type }) => ["error", "event", "function"].includes(type));
+  interfaces.push(`${JSON.stringify(name)}:${JSON.stringify(spoken)}`);
 }
+put("interfaces.json", `{\n${interfaces.join(",\n")}\n}\n`, "errors, events and functions of all");
 if (stale) {
   console.error("run `npm run artifacts:write` and commit the result");
   process.exit(1);
