@@ -15,7 +15,7 @@ const MAY: [(&str, &[&str]); 10] = [
     ("agent", &["protocol", "wire", "chain", "runtime"]),
     ("control", &["protocol", "wire", "store", "chain"]),
     ("ingress", &["protocol", "wire", "control"]),
-    ("portal", &["protocol", "store", "chain", "control"]),
+    ("portal", &["protocol", "wire", "store", "chain", "control"]),
     (
         "kinesis",
         &["protocol", "wire", "store", "chain", "runtime", "agent", "control", "ingress", "portal"],

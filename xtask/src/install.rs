@@ -1,13 +1,13 @@
 //! What is needed besides cargo. As root it is installed; otherwise the exact command is printed.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
 use crate::shell::{cargo, command, has, root, step, target};
 
 /// A program, and the Debian package that has it.
-const PROGRAMS: [(&str, &str); 12] = [
+const PROGRAMS: [(&str, &str); 13] = [
     ("chromium", "chromium"),
     ("chromedriver", "chromium-driver"),
     ("postgres", "postgresql"),
@@ -17,6 +17,7 @@ const PROGRAMS: [(&str, &str); 12] = [
     ("wrk", "wrk"),
     ("crun", "crun"),
     ("cc", "gcc"),
+    ("c++", "g++"),
     ("node", "nodejs"),
     ("npm", "npm"),
     ("python3", "python3-venv"),
@@ -93,17 +94,33 @@ pub(crate) fn nextest() -> Result<()> {
     step("cargo install cargo-nextest", cargo().args(["install", "--locked", "cargo-nextest"]))
 }
 
-/// The contracts' tools, from the npm registry, as locked.
-pub(crate) fn npm() -> Result<()> {
+/// The packages of a folder with a lock file, from the npm registry, as locked.
+pub(crate) fn npm(folder: &str) -> Result<()> {
     programs(&["node", "npm"])?;
-    let folder = root().join("contracts");
+    ci(&root().join(folder))
+}
+
+/// The tools that are run against the embedded chain. They are many and large, and so kept with what
+/// is built.
+pub(crate) fn chain_tools() -> Result<()> {
+    programs(&["node", "npm"])?;
+    let (from, to) = (root().join("tests/tools"), target().join("tools"));
+    std::fs::create_dir_all(&to)?;
+    for file in ["package.json", "package-lock.json"] {
+        std::fs::copy(from.join(file), to.join(file)).with_context(|| file.to_owned())?;
+    }
+    ci(&to)
+}
+
+fn ci(folder: &Path) -> Result<()> {
     let (lock, stamp) = (folder.join("package-lock.json"), folder.join("node_modules/.locked"));
     let wanted = std::fs::read(&lock).with_context(|| lock.display().to_string())?;
     if std::fs::read(&stamp).is_ok_and(|had| had == wanted) {
         return Ok(());
     }
     let npm = ["ci", "--no-audit", "--no-fund", "--loglevel=error"];
-    step("npm ci in contracts", command("npm").args(npm).current_dir(&folder))?;
+    let what = format!("npm ci in {}", folder.display());
+    step(&what, command("npm").args(npm).current_dir(folder))?;
     Ok(std::fs::write(stamp, wanted)?)
 }
 

@@ -5,6 +5,7 @@ mod bench;
 mod contracts;
 mod demo;
 mod examples;
+mod fuzz;
 mod install;
 mod lint;
 mod shell;
@@ -46,12 +47,21 @@ enum Command {
     },
     /// Measure one promise of speed beside a peer; prints one line of JSON last.
     Bench {
-        /// route, start, failover, meter or memory.
-        #[arg(value_parser = ["route", "start", "failover", "meter", "memory"])]
+        /// route, start, failover, meter, memory or chain.
+        #[arg(value_parser = ["route", "start", "failover", "meter", "memory", "chain"])]
         name: String,
         /// How often each side is measured.
         #[arg(long, default_value_t = 5)]
         repetitions: usize,
+    },
+    /// Feed what reads bytes from outside with bytes that look for new ways through it.
+    Fuzz {
+        /// One target; all of them, one after the other, where it is left out.
+        #[arg(value_parser = fuzz::names())]
+        target: Option<String>,
+        /// How long each runs.
+        #[arg(default_value_t = 60)]
+        seconds: u32,
     },
     /// Format, clippy and licences; any finding fails.
     Lint,
@@ -66,6 +76,7 @@ fn main() -> ExitCode {
         Command::Demo { json, keep, chain } => demo::run(json, keep, chain.as_deref()),
         Command::Test { filter } => test::run(filter.as_deref()),
         Command::Bench { name, repetitions } => bench::run(&name, repetitions),
+        Command::Fuzz { target, seconds } => fuzz::run(target.as_deref(), seconds),
         Command::Lint => lint::run(),
         Command::Contracts => contracts::run(),
         Command::Examples => examples::all(),

@@ -25,7 +25,8 @@ pub(crate) fn run(filter: Option<&str>) -> Result<()> {
     ])?;
     install::nextest()?;
     examples::all()?;
-    install::npm()?;
+    install::npm("contracts")?;
+    install::chain_tools()?;
     let mut count = if filter.is_some() { Count::default() } else { contracts::test()? };
     step("build", cargo().args(["build", "--locked", "--workspace", "--all-targets"]))?;
     let rust = nextest(filter)?;
@@ -44,6 +45,8 @@ fn nextest(filter: Option<&str>) -> Result<Count> {
     let mut run = cargo();
     run.args(["nextest", "run", "--locked", "--workspace", "--all-targets", "--no-fail-fast"]);
     run.args(["--hide-progress-bar", "--status-level=slow", "--final-status-level=flaky"]);
+    // What they need was installed above: nothing may be skipped for want of it.
+    run.env("KINESIS_REQUIRE_ANVIL", "1").env("KINESIS_REQUIRE_TOOLS", "1");
     run.args(filter).stdin(Stdio::null()).stderr(Stdio::piped());
     let mut child = run.spawn()?;
     let mut count = Count::default();

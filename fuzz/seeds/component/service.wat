@@ -1,0 +1,1 @@
+(component (type (instance)) (import "wasi:http/types@0.2.0" (instance (type 0))) (core module (func (export "f") (result i32) i32.const 1)) (core instance (instantiate 0)) (func (export "f") (result u32) (canon lift (core func 0 "f"))))
