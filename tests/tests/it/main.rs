@@ -7,6 +7,7 @@ mod crash;
 mod customer;
 mod examples;
 mod hostile;
+mod protocol;
 mod story;
 
 use std::path::PathBuf;
