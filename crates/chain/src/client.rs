@@ -1,75 +1,56 @@
-//! A JSON-RPC client that acts as one key: reads, and transactions one after the other.
-//!
-//! A transaction's nonce is asked for each time, so that several processes may share a key: whoever
-//! loses the race for a nonce takes the next one. Nothing here is kept, so nothing can be stale
-//! after a restart.
+//! A JSON-RPC client of one endpoint, on behalf of one signer: what is read there. What is sent goes
+//! through [`crate::sender`].
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::sync::Arc;
 
 use alloy::{
-    consensus::TxEnvelope,
-    eips::{BlockNumberOrTag, Encodable2718 as _},
-    network::{EthereumWallet, NetworkTransactionBuilder as _},
-    primitives::{Address, B256, Bytes, TxKind, U256, hex},
+    eips::BlockNumberOrTag,
+    primitives::{Address, Bytes, U256},
     providers::{DynProvider, Provider as _, ProviderBuilder},
     rpc::{
         client::RpcClient,
-        types::{TransactionReceipt, TransactionRequest},
+        types::{Filter, Log, TransactionReceipt, TransactionRequest},
     },
-    sol_types::{SolCall, SolInterface as _, decode_revert_reason},
+    sol_types::SolCall,
     transports::{RpcError, TransportError},
 };
-use tokio::sync::{Mutex, OnceCell};
+use tokio::sync::OnceCell;
 
 use crate::{
-    ChainError, Key,
-    contracts::{Joule::JouleErrors, PaymentEscrow::PaymentEscrowErrors},
+    ChainError, MemoryJournal, SendPolicy, Signer, Until,
+    bounded::{Bounded, printable},
+    journal::intent_key,
+    refusal::words,
+    sender::Sender,
 };
 
-/// How long one HTTP exchange may take.
-const REQUEST_MAX: Duration = Duration::from_secs(20);
-/// How long to wait for a transaction to be mined.
-const RECEIPT_MAX: Duration = Duration::from_secs(90);
-/// The first and the longest pause between two looks for a receipt.
-const RECEIPT_POLL: (Duration, Duration) = (Duration::from_millis(5), Duration::from_secs(1));
-/// How often a transaction is signed anew because another process took its nonce.
-const NONCE_TRIES_MAX: u32 = 16;
-
-/// The connection to one endpoint, acting as one key.
+/// The connection to one endpoint, on behalf of one signer.
 #[derive(Debug, Clone)]
 pub(crate) struct Client {
     provider: DynProvider,
-    key: Key,
-    sending: Arc<Mutex<()>>,
+    signer: Signer,
     chain: Arc<OnceCell<u64>>,
+    /// What [`Self::transact`] sent.
+    sent: Arc<MemoryJournal>,
 }
 
 impl Client {
     /// A client for `rpc_url`; contacts nothing.
-    pub(crate) fn new(rpc_url: &str, key: Key) -> Result<Self, ChainError> {
-        let bad = || ChainError::Url(rpc_url.chars().take(200).collect());
-        let url: reqwest::Url = rpc_url.parse().map_err(|_| bad())?;
-        if !matches!(url.scheme(), "http" | "https") {
-            return Err(bad());
-        }
-        // Another part of the process may have chosen a provider already; either serves.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let http = reqwest::Client::builder()
-            .timeout(REQUEST_MAX)
-            .no_proxy()
-            .build()
-            .map_err(|error| ChainError::Rpc(Box::new(error)))?;
-        let rpc = RpcClient::new_http_with_client(http, url);
-        let provider =
-            ProviderBuilder::new().disable_recommended_fillers().connect_client(rpc).erased();
-        Ok(Self { provider, key, sending: Arc::default(), chain: Arc::default() })
+    pub(crate) fn new(rpc_url: &str, signer: impl Into<Signer>) -> Result<Self, ChainError> {
+        Ok(Self {
+            provider: provider(rpc_url)?,
+            signer: signer.into(),
+            chain: Arc::default(),
+            sent: Arc::default(),
+        })
     }
 
-    pub(crate) const fn key(&self) -> &Key {
-        &self.key
+    pub(crate) const fn signer(&self) -> &Signer {
+        &self.signer
+    }
+
+    pub(crate) const fn provider(&self) -> &DynProvider {
+        &self.provider
     }
 
     /// The chain that the endpoint serves, asked once.
@@ -90,6 +71,11 @@ impl Client {
         self.provider.get_block_number().await.map_err(unreachable_or_refused)
     }
 
+    /// The logs that a filter selects.
+    pub(crate) async fn logs(&self, filter: &Filter) -> Result<Vec<Log>, ChainError> {
+        self.provider.get_logs(filter).await.map_err(unreachable_or_refused)
+    }
+
     pub(crate) async fn balance(&self, of: Address) -> Result<U256, ChainError> {
         self.provider.get_balance(of).await.map_err(unreachable_or_refused)
     }
@@ -106,7 +92,7 @@ impl Client {
         call: &C,
     ) -> Result<C::Return, ChainError> {
         let request = TransactionRequest::default()
-            .from(self.key.address())
+            .from(self.signer.address())
             .to(contract)
             .input(Bytes::from(call.abi_encode()).into());
         let output = self
@@ -129,142 +115,52 @@ impl Client {
         self.transact(contract, Bytes::from(call.abi_encode()), U256::ZERO).await
     }
 
-    /// Sends a transaction and waits for it to be mined.
+    /// Sends a transaction that is safe to repeat, and waits for it to be mined. After a crash
+    /// nobody follows it: whoever sends it looks at the chain first.
     pub(crate) async fn transact(
         &self,
         to: Address,
         data: Bytes,
         value: U256,
     ) -> Result<TransactionReceipt, ChainError> {
-        let _one_at_a_time = self.sending.lock().await;
-        let from = self.key.address();
-        let mut request = TransactionRequest {
-            from: Some(from),
-            to: Some(TxKind::Call(to)),
-            value: Some(value),
-            input: data.into(),
-            chain_id: Some(self.chain_id().await?),
-            ..TransactionRequest::default()
-        };
-        // Where the contract refuses, this is what says so, before anything is paid.
-        let gas = self
-            .provider
-            .estimate_gas(request.clone())
-            .await
-            .map_err(|error| refused(error, from))?;
-        // The state may move between the estimate and the block: other deposits, other redemptions.
-        request.gas = Some(gas + gas / 4);
-        let fees = self.provider.estimate_eip1559_fees().await.map_err(unreachable_or_refused)?;
-        request.max_fee_per_gas = Some(fees.max_fee_per_gas);
-        request.max_priority_fee_per_gas = Some(fees.max_priority_fee_per_gas);
-        let hash = self.submit(request).await?;
-        let receipt = self.receipt(hash).await?;
-        if receipt.status() {
-            Ok(receipt)
-        } else {
-            Err(ChainError::Reverted(format!("transaction {hash} failed")))
-        }
+        let policy = SendPolicy::for_chain(self.chain_id().await?);
+        let sender = Sender::new(self.clone(), self.sent.clone(), policy);
+        sender.execute(&intent_key("once"), to, data, value, Until::Mined).await
     }
+}
 
-    async fn submit(&self, mut request: TransactionRequest) -> Result<B256, ChainError> {
-        let from = self.key.address();
-        let wallet = EthereumWallet::from(self.key.signer());
-        let mut tries = 0;
-        loop {
-            let nonce = self
-                .provider
-                .get_transaction_count(from)
-                .pending()
-                .await
-                .map_err(unreachable_or_refused)?;
-            request.nonce = Some(nonce);
-            let signed: TxEnvelope = request
-                .clone()
-                .build(&wallet)
-                .await
-                .map_err(|error| ChainError::Rpc(Box::new(error)))?;
-            match self.provider.send_raw_transaction(&signed.encoded_2718()).await {
-                Ok(_) => return Ok(*signed.tx_hash()),
-                Err(error) => {
-                    tries += 1;
-                    match says(&error) {
-                        // An earlier try of exactly this transaction arrived after all.
-                        Some(said)
-                            if said.contains("already known")
-                                || said.contains("already imported") =>
-                        {
-                            return Ok(*signed.tx_hash());
-                        }
-                        Some(said)
-                            if tries < NONCE_TRIES_MAX
-                                && (said.contains("nonce too low")
-                                    || said.contains("underpriced")) =>
-                        {
-                            let pause = 2 + rand::random_range(0..10) * u64::from(tries);
-                            tokio::time::sleep(Duration::from_millis(pause)).await;
-                        }
-                        _ => return Err(refused(error, from)),
-                    }
-                }
-            }
-        }
+/// Speaks JSON-RPC over HTTP; contacts nothing yet. Answers are bounded in size and time.
+pub(crate) fn provider(rpc_url: &str) -> Result<DynProvider, ChainError> {
+    let bad = || ChainError::Url(printable(rpc_url.as_bytes()));
+    let url: reqwest::Url = rpc_url.parse().map_err(|_| bad())?;
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err(bad());
     }
-
-    async fn receipt(&self, hash: B256) -> Result<TransactionReceipt, ChainError> {
-        let until = Instant::now() + RECEIPT_MAX;
-        let (mut pause, longest) = RECEIPT_POLL;
-        loop {
-            // A look that fails is no answer: the transaction is out there all the same.
-            if let Ok(Some(receipt)) = self.provider.get_transaction_receipt(hash).await {
-                return Ok(receipt);
-            }
-            if Instant::now() >= until {
-                return Err(ChainError::NoReceipt(hash));
-            }
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(longest);
-        }
-    }
+    let transport = Bounded::new(url).map_err(|error| ChainError::Rpc(Box::new(error)))?;
+    let rpc = RpcClient::new(transport, true);
+    Ok(ProviderBuilder::new().disable_recommended_fillers().connect_client(rpc).erased())
 }
 
 /// What an endpoint said in refusal, in lower case; `None` where it could not be reached.
-fn says(error: &TransportError) -> Option<String> {
+pub(crate) fn says(error: &TransportError) -> Option<String> {
     error.as_error_resp().map(|payload| payload.message.to_lowercase())
 }
 
-fn unreachable_or_refused(error: TransportError) -> ChainError {
+pub(crate) fn unreachable_or_refused(error: TransportError) -> ChainError {
     refused(error, Address::ZERO)
 }
 
-fn refused(error: TransportError, from: Address) -> ChainError {
+pub(crate) fn refused(error: TransportError, from: Address) -> ChainError {
     let RpcError::ErrorResp(payload) = &error else { return ChainError::Rpc(Box::new(error)) };
     if let Some(data) = payload.as_revert_data() {
-        return ChainError::Reverted(describe(&data));
+        return ChainError::Reverted(words(&data));
     }
     let said = payload.message.to_lowercase();
     if said.contains("insufficient funds") || said.contains("lack of funds") {
         return ChainError::NoGas(from);
     }
     if said.contains("revert") {
-        return ChainError::Reverted(payload.message.chars().take(200).collect());
+        return ChainError::Reverted(printable(payload.message.as_bytes()));
     }
     ChainError::Rpc(Box::new(error))
-}
-
-/// The error of a contract in words: one of ours with its values, or what Solidity gave.
-fn describe(data: &[u8]) -> String {
-    if let Ok(error) = PaymentEscrowErrors::abi_decode(data) {
-        return strip(&format!("{error:?}"));
-    }
-    if let Ok(error) = JouleErrors::abi_decode(data) {
-        return strip(&format!("{error:?}"));
-    }
-    decode_revert_reason(data)
-        .filter(|reason| !reason.is_empty())
-        .unwrap_or_else(|| format!("0x{}", hex::encode(data.get(..68).unwrap_or(data))))
-}
-
-/// `Outer(Inner { a: 1 })` without the outer name, which repeats the inner one.
-fn strip(debug: &str) -> String {
-    debug.split_once('(').and_then(|(_, rest)| rest.strip_suffix(')')).unwrap_or(debug).to_owned()
 }

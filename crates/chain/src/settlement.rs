@@ -1,14 +1,14 @@
 //! The settlement client: what a utility and a supplier do on chain, over any JSON-RPC endpoint.
 //!
-//! Reading state and then acting on it makes every call here safe to repeat: a redemption that was
-//! mined before its receipt was lost pays nothing the second time. Signing needs no endpoint.
+//! Every transaction is an intent in a [`Journal`], recorded before it is sent and followed until it
+//! is final, so that a restart in between changes nothing. Signing needs no endpoint.
 
 use std::sync::Arc;
 
 use alloy::{
     primitives::{Address, B256, Bytes, U256, aliases::U96},
     rpc::types::TransactionReceipt,
-    sol_types::SolStruct as _,
+    sol_types::{SolCall, SolEvent as _, SolStruct as _},
 };
 use kinesis_protocol::{
     PaymentRoot, Signature, SignedRoot,
@@ -18,9 +18,11 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::OnceCell;
 
 use crate::{
-    ChainError, Contracts, Key,
+    ChainError, Contracts, Journal, MemoryJournal, SendPolicy, Signer, Until,
     client::Client,
     contracts::{Joule, PaymentEscrow, RedeemTo},
+    journal::intent_key,
+    sender::Sender,
 };
 
 /// A utility's escrow account for one series. All amounts in wei of JOULE.
@@ -56,6 +58,9 @@ pub struct Withdrawal {
 pub struct Redeemed {
     /// What this call paid, in wei; zero where everything was paid before.
     pub paid_wei: U256,
+    /// What of it the payee received, in wei: less where a part went to the supplier's lender or into
+    /// its stake.
+    pub received_wei: U256,
     /// Everything this supplier was ever paid from this series, in wei. Less than the proof's
     /// cumulative amount only where the escrow ran dry.
     pub redeemed_wei: U256,
@@ -63,11 +68,17 @@ pub struct Redeemed {
     pub transaction: Option<B256>,
 }
 
-/// A client of one escrow contract, acting as one key. Clones share the connection and send their
-/// transactions one after the other.
+impl Redeemed {
+    const fn nothing(redeemed_wei: U256) -> Self {
+        let zero = U256::ZERO;
+        Self { paid_wei: zero, received_wei: zero, redeemed_wei, transaction: None }
+    }
+}
+
+/// A client of one escrow contract, acting as one signer. Clones share connection and journal.
 #[derive(Debug, Clone)]
 pub struct Settlement {
-    client: Client,
+    sender: Sender,
     chain_id: u64,
     escrow: Address,
     /// The token, asked once from the escrow.
@@ -75,7 +86,8 @@ pub struct Settlement {
 }
 
 impl Settlement {
-    /// A client; contacts nothing yet. The endpoint's chain is checked by the first call.
+    /// A client; contacts nothing yet. The endpoint's chain is checked by the first call. Its journal
+    /// is in memory until [`Self::with_journal`] names another.
     ///
     /// # Errors
     /// Where the URL is none.
@@ -83,15 +95,38 @@ impl Settlement {
         rpc_url: &str,
         chain_id: u64,
         escrow: Address,
-        key: Key,
+        signer: impl Into<Signer>,
     ) -> Result<Self, ChainError> {
-        Ok(Self { client: Client::new(rpc_url, key)?, chain_id, escrow, joule: Arc::default() })
+        let client = Client::new(rpc_url, signer)?;
+        let journal = Arc::new(MemoryJournal::default());
+        let sender = Sender::new(client, journal, SendPolicy::for_chain(chain_id));
+        Ok(Self { sender, chain_id, escrow, joule: Arc::default() })
+    }
+
+    /// The same, with its transactions in a journal that survives a restart.
+    #[must_use]
+    pub fn with_journal(mut self, journal: Arc<dyn Journal>) -> Self {
+        self.sender = self.sender.with_journal(journal);
+        self
+    }
+
+    /// The same, with another idea of fees, patience and what is final.
+    #[must_use]
+    pub fn with_policy(mut self, policy: SendPolicy) -> Self {
+        self.sender = self.sender.with_policy(policy);
+        self
     }
 
     /// The address that this client signs and pays as.
     #[must_use]
     pub fn address(&self) -> Address {
-        self.client.key().address()
+        self.signer().address()
+    }
+
+    /// Who signs.
+    #[must_use]
+    pub const fn signer(&self) -> &Signer {
+        self.sender.client().signer()
     }
 
     /// The chain that was named at [`Self::new`].
@@ -117,11 +152,53 @@ impl Settlement {
             return Err(ChainError::NoContract { what: "payment escrow", address: self.escrow });
         }
         let joule = self.joule().await?;
-        Ok(Contracts { chain_id: self.chain_id, joule, escrow: self.escrow })
+        Ok(Contracts { chain_id: self.chain_id, joule, escrow: self.escrow, protocol: None })
+    }
+
+    /// Calls a contract in a transaction, once for each idempotency `key`, and gives its receipt.
+    /// Asked again, after whatever crash, with the same key and journal, it gives the same.
+    ///
+    /// # Errors
+    /// Where the contract refuses, the key was used for another call, or the chain does not confirm
+    /// in time ([`ChainError::NoReceipt`]: ask again).
+    pub async fn submit<C: SolCall>(
+        &self,
+        key: &str,
+        contract: Address,
+        call: &C,
+        until: Until,
+    ) -> Result<TransactionReceipt, ChainError> {
+        self.client().await?;
+        let data = Bytes::from(call.abi_encode());
+        self.sender.execute(key, contract, data, U256::ZERO, until).await
+    }
+
+    /// Calls a view function at the newest block.
+    ///
+    /// # Errors
+    /// Where the endpoint fails, or no such contract is there.
+    pub async fn read<C: SolCall>(
+        &self,
+        contract: Address,
+        call: &C,
+    ) -> Result<C::Return, ChainError> {
+        self.client().await?.read(contract, call).await
+    }
+
+    /// Looks once at every open transaction of this account: records what is final, sends again what
+    /// is not mined or was taken back. Returns how many are still open. To be called now and then.
+    ///
+    /// # Errors
+    /// Where the journal or the endpoint fails.
+    pub async fn settle(&self) -> Result<usize, ChainError> {
+        self.client().await?;
+        self.sender.settle().await
     }
 
     /// Puts `amount_wei` of this account's JOULE into the escrow of (utility, series), approving
-    /// the escrow first where needed. Not idempotent: see [`Self::top_up`].
+    /// the escrow first where needed. A deposit that was begun before, by a call that did not see it
+    /// mined or before a restart, is finished instead, and `None` returned: whoever asks looks at the
+    /// escrow again before the next.
     ///
     /// # Errors
     /// Where the contract refuses (not enough JOULE) or the endpoint fails.
@@ -130,16 +207,21 @@ impl Settlement {
         utility: Address,
         series: u64,
         amount_wei: U256,
-    ) -> Result<B256, ChainError> {
+    ) -> Result<Option<B256>, ChainError> {
         let client = self.client().await?;
+        let kind = format!("deposit:{utility:#x}:{series}");
+        if self.sender.finish(&format!("{kind}:")).await? {
+            return Ok(None);
+        }
         let joule = self.joule().await?;
         let allowance = Joule::allowanceCall { owner: self.address(), spender: self.escrow };
         if client.read(joule, &allowance).await? < amount_wei {
             let approve = Joule::approveCall { spender: self.escrow, value: amount_wei };
-            client.send(joule, &approve).await?;
+            self.submit(&intent_key("approve"), joule, &approve, Until::Mined).await?;
         }
         let call = PaymentEscrow::depositCall { utility, series, amount: amount_wei };
-        Ok(client.send(self.escrow, &call).await?.transaction_hash)
+        let receipt = self.submit(&intent_key(&kind), self.escrow, &call, Until::Mined).await?;
+        Ok(Some(receipt.transaction_hash))
     }
 
     /// Deposits what is missing so that at least `available_wei` is available in this key's own
@@ -148,12 +230,13 @@ impl Settlement {
     /// # Errors
     /// As [`Self::deposit`].
     pub async fn top_up(&self, series: u64, available_wei: U256) -> Result<U256, ChainError> {
-        let state = self.escrow(self.address(), series).await?;
-        let missing = available_wei.saturating_sub(state.available_wei);
-        if !missing.is_zero() {
-            self.deposit(self.address(), series, missing).await?;
+        loop {
+            let state = self.escrow(self.address(), series).await?;
+            let missing = available_wei.saturating_sub(state.available_wei);
+            if missing.is_zero() || self.deposit(self.address(), series, missing).await?.is_some() {
+                return Ok(missing);
+            }
         }
-        Ok(missing)
     }
 
     /// The escrow account of (utility, series).
@@ -200,14 +283,14 @@ impl Settlement {
     /// # Errors
     /// Where the proof does not hold, the contract refuses (empty escrow) or the endpoint fails.
     pub async fn redeem(&self, payment: &PaymentProof) -> Result<Redeemed, ChainError> {
-        self.redeem_once(payment, |root, signature, cumulative, proof| PaymentEscrow::redeemCall {
-            root,
-            signature,
+        let call = PaymentEscrow::redeemCall {
+            root: contract_root(payment),
+            signature: Bytes::from(payment.signed.signature_bytes()),
             supplier: payment.supplier,
-            cumulative,
-            proof,
-        })
-        .await
+            cumulative: cumulative(payment),
+            proof: payment.proof.0.clone(),
+        };
+        self.redeem_once(payment, "redeem", &call).await
     }
 
     /// Redeems a payment proof to another address, with the supplier's signature
@@ -222,34 +305,91 @@ impl Settlement {
         deadline_s: u64,
         supplier_signature: &Signature,
     ) -> Result<Redeemed, ChainError> {
-        if !self.verify_redeem_to(payment, to, deadline_s, supplier_signature) {
+        let call = self.redeem_to_call(payment, to, deadline_s, supplier_signature)?;
+        self.redeem_once(payment, "redeem-to", &call).await
+    }
+
+    /// [`Self::redeem_to`], once for each idempotency key, and final when it returns: what this very
+    /// transaction paid, however often and after whatever crash it is asked for. `None` where it was
+    /// never sent because all of it had been redeemed before, by whomever.
+    ///
+    /// # Errors
+    /// As [`Self::redeem_to`]; [`ChainError::NoReceipt`] where it is not final in time: ask again.
+    pub async fn redeem_to_once(
+        &self,
+        key: &str,
+        payment: &PaymentProof,
+        to: Address,
+        deadline_s: u64,
+        supplier_signature: &Signature,
+    ) -> Result<Option<Redeemed>, ChainError> {
+        let call = self.redeem_to_call(payment, to, deadline_s, supplier_signature)?;
+        let known = {
+            self.client().await?;
+            self.sender.find(key).await?
+        };
+        let receipt = match known {
+            // Begun before, maybe under a consent with another deadline: what was sent counts.
+            Some(known) if known.receipt.as_ref().is_none_or(TransactionReceipt::status) => {
+                self.sender.follow(known, Until::Final).await
+            }
+            _ => {
+                let root = &payment.signed.root;
+                let before = self.redeemed(root.utility, root.series, payment.supplier).await?;
+                if before >= payment.cumulative_wei {
+                    return Ok(None);
+                }
+                self.submit(key, self.escrow, &call, Until::Final).await
+            }
+        };
+        match receipt {
+            Ok(receipt) => self.redeemed_by(&receipt).await.map(Some),
+            Err(error @ ChainError::Reverted(_)) => {
+                // Anyone may redeem for a supplier: somebody was faster.
+                let root = &payment.signed.root;
+                let now = self.redeemed(root.utility, root.series, payment.supplier).await?;
+                if now < payment.cumulative_wei { Err(error) } else { Ok(None) }
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn redeem_to_call(
+        &self,
+        payment: &PaymentProof,
+        to: Address,
+        deadline_s: u64,
+        supplier_signature: &Signature,
+    ) -> Result<PaymentEscrow::redeemToCall, ChainError> {
+        if !payment.verify(self.chain_id, self.escrow)
+            || !self.verify_redeem_to(payment, to, deadline_s, supplier_signature)
+        {
             return Err(ChainError::BadProof);
         }
-        self.redeem_once(payment, |root, signature, cumulative, proof| {
-            PaymentEscrow::redeemToCall {
-                root,
-                signature,
-                supplier: payment.supplier,
-                cumulative,
-                proof,
-                to,
-                deadline: U256::from(deadline_s),
-                supplierSignature: Bytes::from(supplier_signature.as_bytes()),
-            }
+        Ok(PaymentEscrow::redeemToCall {
+            root: contract_root(payment),
+            signature: Bytes::from(payment.signed.signature_bytes()),
+            supplier: payment.supplier,
+            cumulative: cumulative(payment),
+            proof: payment.proof.0.clone(),
+            to,
+            deadline: U256::from(deadline_s),
+            supplierSignature: Bytes::from(supplier_signature.as_bytes()),
         })
-        .await
     }
 
     /// As the supplier: allows whoever holds the signature to redeem `payment` to `to` until
     /// `deadline_s` (seconds since 1970).
-    #[must_use]
+    ///
+    /// # Errors
+    /// Where the key is in a signing process, which does not sign this.
     pub fn sign_redeem_to(
         &self,
         payment: &PaymentProof,
         to: Address,
         deadline_s: u64,
-    ) -> Signature {
-        self.client.key().sign_hash(&self.redeem_to_hash(payment, to, deadline_s))
+    ) -> Result<Signature, ChainError> {
+        self.signer().sign_hash(&self.redeem_to_hash(payment, to, deadline_s))
     }
 
     /// Whether `signature` is the supplier's consent to redeem `payment` to `to` by `deadline_s`.
@@ -269,10 +409,12 @@ impl Settlement {
     }
 
     /// As the utility: signs a root. The caller has reserved the tick durably.
-    #[must_use]
-    pub fn sign_root(&self, root: PaymentRoot) -> SignedRoot {
-        let signature = self.client.key().sign_hash(&root.signing_hash(self.chain_id, self.escrow));
-        SignedRoot { root, signature }
+    ///
+    /// # Errors
+    /// Where the signing process is away, or refuses.
+    pub async fn sign_root(&self, root: PaymentRoot) -> Result<SignedRoot, ChainError> {
+        let signature = self.signer().sign_root(&root, self.chain_id, self.escrow).await?;
+        Ok(SignedRoot { root, signature })
     }
 
     /// As the utility: starts the thaw of a withdrawal; replaces an earlier one.
@@ -285,7 +427,7 @@ impl Settlement {
         amount_wei: U256,
     ) -> Result<B256, ChainError> {
         let call = PaymentEscrow::requestWithdrawalCall { series, amount: amount_wei };
-        Ok(self.client().await?.send(self.escrow, &call).await?.transaction_hash)
+        self.send("request-withdrawal", self.escrow, &call).await
     }
 
     /// As the utility: takes a thawed withdrawal; returns the amount.
@@ -294,7 +436,8 @@ impl Settlement {
     /// Where nothing is thawed yet or the endpoint fails.
     pub async fn withdraw(&self, series: u64) -> Result<U256, ChainError> {
         let call = PaymentEscrow::withdrawCall { series, to: self.address() };
-        let receipt = self.client().await?.send(self.escrow, &call).await?;
+        let key = intent_key("withdraw");
+        let receipt = self.submit(&key, self.escrow, &call, Until::Mined).await?;
         let event = event::<PaymentEscrow::Withdrawn>(&receipt, self.escrow)?;
         Ok(event.amount)
     }
@@ -332,7 +475,7 @@ impl Settlement {
     pub async fn transfer(&self, to: Address, amount_wei: U256) -> Result<B256, ChainError> {
         let joule = self.joule().await?;
         let call = Joule::transferCall { to, value: amount_wei };
-        Ok(self.client().await?.send(joule, &call).await?.transaction_hash)
+        self.send("transfer", joule, &call).await
     }
 
     /// As the owner of JOULE: mints within the yearly cap.
@@ -342,7 +485,7 @@ impl Settlement {
     pub async fn mint(&self, to: Address, amount_wei: U256) -> Result<B256, ChainError> {
         let joule = self.joule().await?;
         let call = Joule::mintCall { to, amount: amount_wei };
-        Ok(self.client().await?.send(joule, &call).await?.transaction_hash)
+        self.send("mint", joule, &call).await
     }
 
     /// Sends the fees that have gathered in the escrow to the treasury; anyone may.
@@ -350,8 +493,7 @@ impl Settlement {
     /// # Errors
     /// Where the endpoint fails.
     pub async fn collect_fees(&self) -> Result<B256, ChainError> {
-        let call = PaymentEscrow::collectFeesCall {};
-        Ok(self.client().await?.send(self.escrow, &call).await?.transaction_hash)
+        self.send("collect-fees", self.escrow, &PaymentEscrow::collectFeesCall {}).await
     }
 
     /// The newest block's number.
@@ -362,10 +504,31 @@ impl Settlement {
         self.client().await?.block_number().await
     }
 
+    /// The newest block that cannot be taken back; `None` while there is none.
+    ///
+    /// # Errors
+    /// Where the endpoint fails.
+    pub async fn final_block(&self) -> Result<Option<u64>, ChainError> {
+        self.client().await?;
+        self.sender.final_number().await
+    }
+
     /// The client, once its endpoint is known to serve the right chain.
     async fn client(&self) -> Result<&Client, ChainError> {
-        self.client.expect_chain(self.chain_id).await?;
-        Ok(&self.client)
+        let client = self.sender.client();
+        client.expect_chain(self.chain_id).await?;
+        Ok(client)
+    }
+
+    /// A call that is new each time it is asked for.
+    async fn send<C: SolCall>(
+        &self,
+        kind: &str,
+        contract: Address,
+        call: &C,
+    ) -> Result<B256, ChainError> {
+        let receipt = self.submit(&intent_key(kind), contract, call, Until::Mined).await?;
+        Ok(receipt.transaction_hash)
     }
 
     async fn joule(&self) -> Result<Address, ChainError> {
@@ -387,10 +550,11 @@ impl Settlement {
     }
 
     /// Sends a redemption unless all of it was paid already, and says what was paid.
-    async fn redeem_once<C: alloy::sol_types::SolCall>(
+    async fn redeem_once<C: SolCall>(
         &self,
         payment: &PaymentProof,
-        call: impl FnOnce(PaymentEscrow::PaymentRoot, Bytes, U96, Vec<B256>) -> C,
+        kind: &str,
+        call: &C,
     ) -> Result<Redeemed, ChainError> {
         if !payment.verify(self.chain_id, self.escrow) {
             return Err(ChainError::BadProof);
@@ -398,43 +562,63 @@ impl Settlement {
         let root = &payment.signed.root;
         let before = self.redeemed(root.utility, root.series, payment.supplier).await?;
         if before >= payment.cumulative_wei {
-            let paid_wei = U256::ZERO;
-            return Ok(Redeemed { paid_wei, redeemed_wei: before, transaction: None });
+            return Ok(Redeemed::nothing(before));
         }
-        let call = call(
-            PaymentEscrow::PaymentRoot {
-                utility: root.utility,
-                series: root.series,
-                tick: root.tick,
-                root: root.root,
-                total: root.total,
-            },
-            Bytes::from(payment.signed.signature_bytes()),
-            // A proof that verifies has a leaf, which has at most 96 bits.
-            payment.cumulative_wei.saturating_to(),
-            payment.proof.0.clone(),
-        );
-        match self.client.send(self.escrow, &call).await {
-            Ok(receipt) => {
-                let event = event::<PaymentEscrow::Redeemed>(&receipt, self.escrow)?;
-                Ok(Redeemed {
-                    paid_wei: event.paid,
-                    redeemed_wei: event.redeemed,
-                    transaction: Some(receipt.transaction_hash),
-                })
-            }
+        // One redemption for each step of what was paid: a short escrow may need several.
+        let (utility, series, supplier) = (root.utility, root.series, payment.supplier);
+        let key = format!("{kind}:{utility:#x}:{series}:{supplier:#x}:{before}");
+        let sent = match self.sender.find(&key).await? {
+            Some(open) if open.is_open() => self.sender.follow(open, Until::Mined).await,
+            // What was final under this key had no effect, or was on a chain that is gone.
+            Some(_) => self.submit(&intent_key(&key), self.escrow, call, Until::Mined).await,
+            None => self.submit(&key, self.escrow, call, Until::Mined).await,
+        };
+        match sent {
+            Ok(receipt) => self.redeemed_by(&receipt).await,
             Err(error @ ChainError::Reverted(_)) => {
                 // Anyone may redeem for a supplier: somebody was faster.
                 let now = self.redeemed(root.utility, root.series, payment.supplier).await?;
                 if now < payment.cumulative_wei {
                     return Err(error);
                 }
-                let paid_wei = U256::ZERO;
-                Ok(Redeemed { paid_wei, redeemed_wei: now, transaction: None })
+                Ok(Redeemed::nothing(now))
             }
             Err(error) => Err(error),
         }
     }
+
+    /// What a redemption paid, by its receipt.
+    async fn redeemed_by(&self, receipt: &TransactionReceipt) -> Result<Redeemed, ChainError> {
+        let event = event::<PaymentEscrow::Redeemed>(receipt, self.escrow)?;
+        let joule = self.joule().await?;
+        let transfers = receipt.logs().iter().filter(|log| log.address() == joule);
+        let received_wei = transfers
+            .filter_map(|log| Joule::Transfer::decode_log(&log.inner).ok())
+            .filter(|transfer| transfer.from == self.escrow && transfer.to == event.to)
+            .fold(U256::ZERO, |sum, transfer| sum.saturating_add(transfer.value));
+        Ok(Redeemed {
+            paid_wei: event.paid,
+            received_wei,
+            redeemed_wei: event.redeemed,
+            transaction: Some(receipt.transaction_hash),
+        })
+    }
+}
+
+fn contract_root(payment: &PaymentProof) -> PaymentEscrow::PaymentRoot {
+    let root = &payment.signed.root;
+    PaymentEscrow::PaymentRoot {
+        utility: root.utility,
+        series: root.series,
+        tick: root.tick,
+        root: root.root,
+        total: root.total,
+    }
+}
+
+/// A proof that verifies has a leaf, which has at most 96 bits.
+fn cumulative(payment: &PaymentProof) -> U96 {
+    payment.cumulative_wei.saturating_to()
 }
 
 /// The event that a successful call must have emitted.

@@ -6,9 +6,10 @@
 use std::{
     fs, io,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
-use kinesis_chain::{Key, Redeemed, Settlement, dev};
+use kinesis_chain::{FileJournal, Journal, Key, Redeemed, Settlement, dev};
 use kinesis_protocol::{Address, JoulePrice, NanoJoule, Signature, U256, root::PaymentProof};
 use serde::{Deserialize, Serialize};
 
@@ -17,6 +18,8 @@ use crate::{AgentError, book::Payer, files};
 
 /// The longest file that is read: far more than a proof of 32 hashes needs.
 const BYTES_MAX: u64 = 64 << 10;
+/// Where transactions are kept until they are final.
+const TRANSACTIONS: &str = "transactions";
 /// The most series of one data directory that are listed.
 const SERIES_MAX: usize = 1_000;
 
@@ -197,9 +200,13 @@ pub async fn redeem(data_dir: &Path, rpc_url: &str) -> Result<Vec<Redemption>, A
         return Err(AgentError::NothingEarned { path: data_dir.to_owned() });
     }
     let key = supplier_key(data_dir)?;
+    // A transaction that was sent and not seen mined is found again by the next call.
+    let journal = FileJournal::open(&data_dir.join(TRANSACTIONS));
+    let journal: Arc<dyn Journal> = Arc::new(journal.map_err(AgentError::chain)?);
     let mut done = Vec::new();
     for stored in all {
-        let settlement = client(rpc_url, &stored, key.clone())?;
+        let settlement =
+            client(rpc_url, &stored, key.clone())?.with_journal(journal.clone());
         ensure_gas(rpc_url, &settlement, &stored).await?;
         let redeemed = settlement.redeem(&stored.payment).await.map_err(AgentError::chain)?;
         let paid_nanojoule = super::floor(redeemed.paid_wei);
@@ -236,6 +243,7 @@ pub fn withdrawals(data_dir: &Path, deadline_s: u64) -> Result<Vec<WithdrawalReq
             let settlement = client("http://127.0.0.1:0", &stored, key.clone())?;
             let to = stored.payment.signed.root.utility;
             let signature = settlement.sign_redeem_to(&stored.payment, to, deadline_s);
+            let signature = signature.map_err(AgentError::chain)?;
             Ok(WithdrawalRequest { payment: stored.payment, deadline: deadline_s, signature })
         })
         .collect()

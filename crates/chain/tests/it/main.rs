@@ -2,8 +2,20 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
 
+mod calls;
+mod control;
 mod durability;
+mod endpoint;
+mod filters;
 mod hostile;
+mod once;
+mod protocol;
+mod reorg;
 mod rpc;
 mod settlement;
+mod signer;
+mod socket;
 mod support;
+mod tools;
+mod vectors;
+mod year;

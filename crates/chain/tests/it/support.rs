@@ -9,7 +9,7 @@ use std::{
 
 use alloy::primitives::{Address, U256};
 use kinesis_chain::{ChainConfig, Contracts, EmbeddedChain, Key, Settlement, deploy, dev};
-use kinesis_protocol::{PaymentRoot, PaymentTree, root::PaymentProof};
+use kinesis_protocol::{PaymentRoot, PaymentTree, SignedRoot, root::PaymentProof};
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncBufReadExt as _, BufReader},
@@ -56,6 +56,11 @@ fn anvil_binary() -> Option<PathBuf> {
 
 /// Starts anvil; `None`, said on standard error, where it is not installed.
 pub(crate) async fn anvil() -> Option<Chain> {
+    anvil_with(&[]).await
+}
+
+/// [`anvil`] with more arguments.
+pub(crate) async fn anvil_with(arguments: &[&str]) -> Option<Chain> {
     let Some(binary) = anvil_binary() else {
         let hint = "anvil is not installed: run `npm ci` in contracts/ or set KINESIS_ANVIL";
         assert!(std::env::var_os("KINESIS_REQUIRE_ANVIL").is_none(), "{hint}");
@@ -63,7 +68,7 @@ pub(crate) async fn anvil() -> Option<Chain> {
         return None;
     };
     let mut command = Command::new(binary);
-    command.args(["--port", "0"]).stdout(Stdio::piped()).stderr(Stdio::null());
+    command.args(["--port", "0"]).args(arguments).stdout(Stdio::piped()).stderr(Stdio::null());
     let mut child = spawn(command);
     let line = wait_for_line(&mut child, "Listening on ").await;
     Some(Chain { url: format!("http://{line}"), _anvil: Some(child), _dir: None })
@@ -153,16 +158,15 @@ pub(crate) struct Grid {
     pub(crate) url: String,
     pub(crate) contracts: Contracts,
     pub(crate) utility: Settlement,
+    pub(crate) key: Key,
 }
 
 impl Grid {
     pub(crate) async fn new(url: &str) -> Self {
         let contracts = deploy(url, &dev::key(0)).await.unwrap();
-        let grid = Self {
-            url: url.to_owned(),
-            contracts,
-            utility: client(url, &contracts, Key::random()).await,
-        };
+        let key = Key::random();
+        let utility = client(url, &contracts, key.clone()).await;
+        let grid = Self { url: url.to_owned(), contracts, utility, key };
         let owner =
             Settlement::new(url, contracts.chain_id, contracts.escrow, dev::key(0)).unwrap();
         owner.transfer(grid.utility.address(), joule(1_000)).await.unwrap();
@@ -177,13 +181,15 @@ impl Grid {
     /// The utility's proofs for these payees at this tick of series 1.
     pub(crate) fn tick(&self, tick: u64, payees: &[(Address, U256)]) -> Vec<PaymentProof> {
         let tree = PaymentTree::new(payees.to_vec()).unwrap();
-        let signed = self.utility.sign_root(PaymentRoot {
+        let root = PaymentRoot {
             utility: self.utility.address(),
             series: 1,
             tick,
             root: tree.root(),
             total: tree.total_wei(),
-        });
+        };
+        let hash = root.signing_hash(self.contracts.chain_id, self.contracts.escrow);
+        let signed = SignedRoot { signature: self.key.sign_hash(&hash), root };
         let prove = |(supplier, _): &(Address, U256)| {
             let (cumulative_wei, proof) = tree.prove(*supplier).unwrap();
             PaymentProof { signed: signed.clone(), supplier: *supplier, cumulative_wei, proof }
