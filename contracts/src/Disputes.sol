@@ -207,11 +207,11 @@ contract Disputes is
         Case storage case_ = _inStatus(id, Status.Open);
         if (block.timestamp > case_.windowEnds) revert WindowClosed(case_.windowEnds);
         case_.status = Status.Vetoed;
-        _close(case_);
         if (case_.offence == Offence.Overdraft) {
             // It grows: what was vetoed already cannot be accused.
             _disputes().overdrafts[case_.accused][case_.series].vetoed = case_.total;
         }
+        _close(case_);
         emit Vetoed(id);
     }
 
@@ -426,7 +426,12 @@ contract Disputes is
 
     function _setParameters(Parameters calldata p) private {
         uint16[6] memory shares = [
-            p.equivocationBp, p.overdraftBp, p.refutationBp, p.breachBp, p.compensationBp, p.bountyBp
+            p.equivocationBp,
+            p.overdraftBp,
+            p.refutationBp,
+            p.breachBp,
+            p.compensationBp,
+            p.bountyBp
         ];
         uint16[6] memory caps = [BP, BP, BP, BP, COMPENSATION_BP_CAP, BOUNTY_BP_CAP];
         for (uint256 i; i < shares.length; ++i) {

@@ -4,6 +4,7 @@ pragma solidity ^0.8.28;
 import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 import {IERC20Metadata} from "@openzeppelin/contracts/token/ERC20/extensions/IERC20Metadata.sol";
 import {SafeERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
+import {ReentrancyGuardTransient} from "@openzeppelin/contracts/utils/ReentrancyGuardTransient.sol";
 import {Math} from "@openzeppelin/contracts/utils/math/Math.sol";
 
 import {IExchange} from "./interfaces/IExchange.sol";
@@ -19,9 +20,9 @@ import {PairHistories, PairHistory} from "./libraries/PairHistory.sol";
 /// {poke} now and then; every trade pokes. A trade must give what the trader accepts, and besides no
 /// less than the time-weighted price does, less `slipBp`: a pair that somebody has just moved is
 /// refused, however little the trader asked for.
-/// @dev Fee-on-transfer tokens do not work, as with {IExchange}. A token that calls back can do
-/// nothing here: there is no balance to take and no state that a trade depends on but the past.
-contract UniswapV2Market is IMarket {
+/// @dev What came is read from the balance, and a trade inside a trade would count for both: hence the
+/// guard.
+contract UniswapV2Market is ReentrancyGuardTransient, IMarket {
     using SafeERC20 for IERC20;
     using PairHistories for PairHistory;
 
@@ -91,6 +92,7 @@ contract UniswapV2Market is IMarket {
     /// @inheritdoc IMarket
     function buy(uint256 usdIn, uint256 minOut, address to, uint256 deadline)
         external
+        nonReentrant
         returns (uint256)
     {
         uint256 fair = Math.mulDiv(usdIn * _usdUnit, JOULE, price());
@@ -100,6 +102,7 @@ contract UniswapV2Market is IMarket {
     /// @inheritdoc IMarket
     function sell(uint256 jouleIn, uint256 minOut, address to, uint256 deadline)
         external
+        nonReentrant
         returns (uint256)
     {
         uint256 fair = Math.mulDiv(jouleIn, price(), JOULE) / _usdUnit;
@@ -154,7 +157,8 @@ contract UniswapV2Market is IMarket {
         uint256 before = into.balanceOf(to);
         from.safeTransferFrom(msg.sender, address(this), amount);
         from.forceApprove(address(router), amount);
-        // slither-disable-next-line unused-return: the balance says what came, whatever the router says
+        // The balance says what came, whatever the router says.
+        // slither-disable-next-line unused-return
         router.swapExactTokensForTokens(amount, 0, _path(from, into), to, deadline);
         out = into.balanceOf(to) - before;
         if (out < least) revert IExchange.Slippage(out, least);

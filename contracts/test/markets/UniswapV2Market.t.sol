@@ -4,7 +4,30 @@ pragma solidity ^0.8.28;
 import {UniswapV2Market} from "../../src/UniswapV2Market.sol";
 import {IExchange} from "../../src/interfaces/IExchange.sol";
 import {IMarket} from "../../src/interfaces/IMarket.sol";
+import {StablecoinDouble} from "../utils/StablecoinDouble.sol";
 import {UniswapFixture} from "../utils/UniswapFixture.sol";
+
+/// @dev A stablecoin that calls whom it was told to at its next transfer by the pair.
+contract CallingStablecoin is StablecoinDouble {
+    address private target;
+    bytes private data;
+    bool public ran;
+    bool public succeeded;
+
+    function callNext(address target_, bytes calldata data_) external {
+        (target, data) = (target_, data_);
+    }
+
+    function transfer(address to, uint256 amount) public override returns (bool) {
+        super.transfer(to, amount);
+        if (target == address(0)) return true;
+        address called = target;
+        target = address(0);
+        ran = true;
+        (succeeded,) = called.call(data);
+        return true;
+    }
+}
 
 /// @notice The adapter against Uniswap v2's own bytecode.
 contract UniswapV2MarketTest is UniswapFixture {
@@ -146,6 +169,41 @@ contract UniswapV2MarketTest is UniswapFixture {
         vm.expectRevert();
         market.sell(2_000e18, 0, trader, type(uint256).max);
         vm.stopPrank();
+    }
+
+    /// @dev What an inner trade brings would count for the outer one, too.
+    function test_aTradeInsideATradeIsRefused() public {
+        CallingStablecoin calling = new CallingStablecoin();
+        factory.createPair(address(calling), address(joule));
+        calling.mint(address(this), USD_LIQUIDITY);
+        calling.approve(address(router), type(uint256).max);
+        vm.prank(trader);
+        joule.transfer(address(this), JOULE_LIQUIDITY);
+        router.addLiquidity(
+            address(calling),
+            address(joule),
+            USD_LIQUIDITY,
+            JOULE_LIQUIDITY,
+            0,
+            0,
+            address(this),
+            type(uint256).max
+        );
+        UniswapV2Market other_ = new UniswapV2Market(router, calling, joule, WINDOW, SLIP_BP);
+        _wait(WINDOW);
+        // The token itself is the inner trader, and has all it needs for it.
+        vm.prank(trader);
+        joule.transfer(address(calling), 1_000e18);
+        vm.prank(address(calling));
+        joule.approve(address(other_), type(uint256).max);
+        calling.callNext(
+            address(other_), abi.encodeCall(other_.sell, (1_000e18, 0, trader, type(uint256).max))
+        );
+        vm.startPrank(trader);
+        joule.approve(address(other_), type(uint256).max);
+        other_.sell(1_000e18, 0, trader, type(uint256).max);
+        vm.stopPrank();
+        assertTrue(calling.ran() && !calling.succeeded(), "refused");
     }
 
     function test_whatItIsMadeWithIsBounded() public {
