@@ -1,12 +1,21 @@
 //! Settlement over a chain's JSON-RPC endpoint.
 
+mod journal;
+
+use std::{collections::HashSet, sync::Arc};
+
 use async_trait::async_trait;
-use kinesis_chain::{ChainError, Settlement};
+use kinesis_chain::{ChainError, EventReader, Settlement};
 use kinesis_protocol::{
     Address, B256, PaymentRoot, Signature, SignedRoot, U256, root::PaymentProof,
 };
+use kinesis_store::{EventFilter, Store, StoredChainEvent, chain_events::EVENTS_MAX};
 
-use crate::settle::{Cover, Payer, Redemption, Settle, SettleError};
+pub use self::journal::StoreJournal;
+use crate::{
+    Indexer,
+    settle::{Cover, Payer, Redemption, Settle, SettleError},
+};
 
 /// A utility's side of settlement on a chain.
 #[derive(Debug, Clone)]
@@ -14,13 +23,26 @@ pub struct ChainSettle {
     utility: Settlement,
     funder: Settlement,
     series: u64,
+    store: Store,
 }
 
 impl ChainSettle {
-    /// Signs and pays as the key of `utility`, in this series.
+    /// Signs and pays as the key of `utility`, in this series. Its transactions are kept in `store`
+    /// until they are final.
     #[must_use]
-    pub fn new(utility: Settlement, series: u64) -> Self {
-        Self { funder: utility.clone(), utility, series }
+    pub fn new(utility: Settlement, series: u64, store: Store) -> Self {
+        let utility = utility.with_journal(Arc::new(StoreJournal::new(store.clone())));
+        Self { funder: utility.clone(), utility, series, store }
+    }
+
+    /// What reads the escrow's events into the store, from block `first` on.
+    ///
+    /// # Errors
+    /// Where the URL is none.
+    pub fn indexer(&self, rpc_url: &str, first: u64) -> Result<Indexer, ChainError> {
+        let escrow = self.utility.escrow_address();
+        let reader = EventReader::new(rpc_url, self.utility.chain_id())?;
+        Ok(Indexer::new(reader, self.store.clone(), source(escrow), vec![escrow], first))
     }
 
     /// Deposits come from another key's JOULE: on a development chain, that of who owns the supply.
@@ -31,8 +53,75 @@ impl ChainSettle {
     }
 }
 
+impl ChainSettle {
+    /// The escrow's events of this name and these indexed values, as far as they were read.
+    async fn told(
+        &self,
+        name: &str,
+        indexed: [Option<B256>; 3],
+    ) -> Result<Vec<StoredChainEvent>, SettleError> {
+        let escrow = self.utility.escrow_address();
+        let mut filter = EventFilter {
+            name: Some(name.to_owned()),
+            address: Some(escrow),
+            indexed,
+            after: None,
+            limit: EVENTS_MAX,
+        };
+        let mut all = Vec::new();
+        loop {
+            let page = self
+                .store
+                .chain_events(self.utility.chain_id(), &source(escrow), &filter)
+                .await
+                .map_err(|error| SettleError::Chain(Box::new(error)))?;
+            filter.after = page.last().map(|last| (last.block, last.log_index));
+            let full = page.len() >= EVENTS_MAX as usize;
+            all.extend(page);
+            if !full {
+                return Ok(all);
+            }
+        }
+    }
+}
+
+fn values<T: serde::de::DeserializeOwned>(event: &StoredChainEvent) -> Result<T, SettleError> {
+    serde_json::from_str(&event.body).map_err(|error| SettleError::Chain(Box::new(error)))
+}
+
+/// The name under which an escrow's events are stored.
+pub(crate) fn source(escrow: Address) -> String {
+    format!("escrow:{escrow:#x}")
+}
+
 fn chain(error: ChainError) -> SettleError {
-    SettleError::Chain(Box::new(error))
+    match error {
+        ChainError::NoReceipt(_) => SettleError::Pending(Box::new(error)),
+        error => SettleError::Chain(Box::new(error)),
+    }
+}
+
+/// What is needed of a redemption's event.
+#[derive(serde::Deserialize)]
+struct RedeemedValues {
+    to: Address,
+    /// Decimal text.
+    #[serde(deserialize_with = "decimal")]
+    paid: U256,
+}
+
+/// What is needed of the event that says where else earnings went.
+#[derive(serde::Deserialize)]
+struct SharedValues {
+    #[serde(rename = "toLender", deserialize_with = "decimal")]
+    to_lender: U256,
+    #[serde(rename = "toStake", deserialize_with = "decimal")]
+    to_stake: U256,
+}
+
+fn decimal<'de, D: serde::Deserializer<'de>>(d: D) -> Result<U256, D::Error> {
+    let text = <String as serde::Deserialize>::deserialize(d)?;
+    U256::from_str_radix(&text, 10).map_err(serde::de::Error::custom)
 }
 
 #[async_trait]
@@ -46,8 +135,8 @@ impl Settle for ChainSettle {
         }
     }
 
-    fn sign(&self, root: PaymentRoot) -> Result<SignedRoot, SettleError> {
-        Ok(self.utility.sign_root(root))
+    async fn sign(&self, root: PaymentRoot) -> Result<SignedRoot, SettleError> {
+        self.utility.sign_root(root).await.map_err(|error| SettleError::Sign(Box::new(error)))
     }
 
     async fn fee_bp(&self) -> Result<u32, SettleError> {
@@ -69,8 +158,42 @@ impl Settle for ChainSettle {
         self.funder.deposit(utility, self.series, wei).await.map(|_| ()).map_err(chain)
     }
 
+    async fn settle(&self) -> Result<usize, SettleError> {
+        self.utility.settle().await.map_err(chain)
+    }
+
+    async fn redeemed_to_payer(&self, supplier: Address) -> Result<U256, SettleError> {
+        let own = self.utility.address();
+        let Some(last) = self.utility.final_block().await.map_err(chain)? else {
+            return Ok(U256::ZERO);
+        };
+        let of_series = [
+            Some(own.into_word()),
+            Some(B256::from(U256::from(self.series))),
+            Some(supplier.into_word()),
+        ];
+        let mut sum = U256::ZERO;
+        let mut transactions = HashSet::new();
+        for event in self.told("Redeemed", of_series).await? {
+            let values: RedeemedValues = values(&event)?;
+            if values.to == own && event.block <= last {
+                sum = sum.saturating_add(values.paid);
+                transactions.insert(event.transaction);
+            }
+        }
+        // A part may have gone to the supplier's lender, or into its stake.
+        for event in self.told("EarningsShared", [Some(supplier.into_word()), None, None]).await? {
+            if transactions.contains(&event.transaction) {
+                let shared: SharedValues = values(&event)?;
+                sum = sum.saturating_sub(shared.to_lender).saturating_sub(shared.to_stake);
+            }
+        }
+        Ok(sum)
+    }
+
     async fn redeem_to_payer(
         &self,
+        key: &str,
         payment: &PaymentProof,
         deadline: u64,
         signature: &Signature,
@@ -79,9 +202,12 @@ impl Settle for ChainSettle {
         if !self.utility.verify_redeem_to(payment, to, deadline, signature) {
             return Err(SettleError::Consent);
         }
-        let redeemed = self.utility.redeem_to(payment, to, deadline, signature).await;
+        let redeemed = self.utility.redeem_to_once(key, payment, to, deadline, signature).await;
         let redeemed = redeemed.map_err(chain)?;
-        Ok(Redemption { paid_wei: redeemed.paid_wei, transaction: redeemed.transaction })
+        Ok(redeemed.map_or_else(Redemption::default, |redeemed| Redemption {
+            paid_wei: redeemed.received_wei,
+            transaction: redeemed.transaction,
+        }))
     }
 }
 

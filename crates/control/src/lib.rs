@@ -15,6 +15,7 @@
 //! | [`routes`] | what the ingress sees |
 //! | [`control`] | the shell |
 //! | [`settle`] | what is needed of a chain |
+//! | [`indexer`] | what the chain's contracts told, read into the store |
 //! | [`api`] | what the outlet speaks of |
 //!
 //! Invariants: a lease is in the store before it is granted; a take-over waits for nothing; a tick's
@@ -28,15 +29,17 @@ pub mod config;
 pub mod control;
 mod error;
 pub mod grid;
+pub mod indexer;
 pub mod meter;
 pub mod routes;
 pub mod scheduler;
 pub mod settle;
 
-pub use chain_settle::ChainSettle;
+pub use chain_settle::{ChainSettle, StoreJournal};
 pub use config::ControlConfig;
 pub use control::{Control, NotReady};
 pub use error::ControlError;
+pub use indexer::{Indexer, IndexerError};
 pub use kinesis_wire::http::{InFlight, LeaseTraffic};
 pub use routes::{AppRoute, ReplicaRoute, Routes};
 pub use settle::{Cover, Payer, Redemption, Settle, SettleError};

@@ -30,7 +30,7 @@ pub struct Cover {
 /// What a redemption brought.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Redemption {
-    /// What this call brought, in wei of JOULE; zero where it had been redeemed before.
+    /// What it brought, in wei of JOULE; zero where all of it had been redeemed otherwise before.
     pub paid_wei: U256,
     /// The transaction; `None` where none was needed.
     pub transaction: Option<B256>,
@@ -45,6 +45,9 @@ pub enum SettleError {
     /// The supplier's consent does not hold.
     #[error("the supplier's signature over the redemption does not hold")]
     Consent,
+    /// It is under way and not final yet; asked again, nothing happens twice.
+    #[error("the chain has not confirmed it for good yet; ask again in a while")]
+    Pending(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The chain did not answer, or refused.
     #[error("the chain did not do as asked")]
     Chain(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -60,7 +63,7 @@ pub trait Settle: Send + Sync + std::fmt::Debug {
     ///
     /// # Errors
     /// Where the key cannot sign.
-    fn sign(&self, root: PaymentRoot) -> Result<SignedRoot, SettleError>;
+    async fn sign(&self, root: PaymentRoot) -> Result<SignedRoot, SettleError>;
 
     /// The protocol's fee, in ten-thousandths, that the contract takes on top of a redemption.
     ///
@@ -86,12 +89,34 @@ pub trait Settle: Send + Sync + std::fmt::Debug {
     /// Where the chain does not answer, or the payer has too little.
     async fn deposit(&self, wei: U256) -> Result<(), SettleError>;
 
-    /// Redeems a supplier's proof towards the payer, with the supplier's signature.
+    /// Looks after what was sent before: what is not mined, or was taken back by the chain, is sent
+    /// again. Returns how much of it is not final.
     ///
     /// # Errors
-    /// Where the chain does not answer, or refuses.
+    /// Where the chain does not answer.
+    async fn settle(&self) -> Result<usize, SettleError> {
+        Ok(0)
+    }
+
+    /// All that was ever redeemed to the payer for a supplier in this series, by whomever, in wei, as
+    /// far as the chain's events were read for good.
+    ///
+    /// # Errors
+    /// Where what was read cannot be looked up.
+    async fn redeemed_to_payer(&self, _supplier: Address) -> Result<U256, SettleError> {
+        Ok(U256::ZERO)
+    }
+
+    /// Redeems a supplier's proof towards the payer, with the supplier's signature, once for each
+    /// `key`, and for good when it returns. Asked again with the same key, after whatever crash, it
+    /// says what that one redemption paid.
+    ///
+    /// # Errors
+    /// [`SettleError::Pending`] where it is not final in time; otherwise where the chain does not
+    /// answer, or refuses.
     async fn redeem_to_payer(
         &self,
+        key: &str,
         payment: &PaymentProof,
         deadline: u64,
         signature: &Signature,

@@ -20,8 +20,11 @@
 //! | [`apps`] | apps and their versions |
 //! | [`leases`] | leases, epochs, counters |
 //! | [`jobs`] | the parts of jobs |
+//! | [`shown`] | what pages show, at a cost that does not grow |
 //! | [`billing`] | usage turned into postings |
 //! | [`payments`] | ticks, signed roots, earnings, withdrawals |
+//! | [`intents`] | transactions that are to happen once |
+//! | [`chain_events`] | what contracts told |
 //! | [`ledger`] | double entry, totals, the audit |
 //! | [`nodes`] | nodes that ever joined |
 //! | [`events`] | what happened, newest kept |
@@ -57,29 +60,37 @@ pub mod accounts;
 pub mod apps;
 pub mod artifacts;
 pub mod billing;
+pub mod chain_events;
 mod db;
 mod error;
 pub mod events;
 mod idempotency;
+pub mod intents;
 pub mod jobs;
 pub mod leases;
 pub mod ledger;
 pub mod nodes;
 pub mod payments;
 mod schema;
+pub mod shown;
 
 pub use accounts::{Account, ApiKey, Idempotency, IdempotencyKey};
 pub use apps::{App, AppKind, AppState, ArtifactRef, Deployed, NewVersion, Version};
 pub use artifacts::{Artifacts, ArtifactsError};
-pub use billing::{Amounts, JobCompletion, JobPosted, LeasePosted, TickPosted, TickPosting};
-pub use db::Engine;
+pub use billing::{
+    Amounts, AttemptEnd, AttemptEnded, LeasePosted, Then, TickPosted, TickPosting,
+};
+pub use chain_events::{EventFilter, IndexedBlock, StoredChainEvent};
+pub use db::{Engine, Work};
 pub use error::StoreError;
 pub use events::StoredEvent;
+pub use intents::{IntentWrite, StoredIntent};
 pub use jobs::{JobPart, PartState};
 pub use leases::{Lease, LeaseRole, NewLease, Terms};
 pub use ledger::{Audit, LedgerAccount, Totals};
 pub use nodes::NodeRecord;
 pub use payments::{Earning, Withdrawal};
+pub use shown::{AppSums, Attempt, Progress, VersionHead};
 
 /// The database of a utility. Cheap to clone; all clones share its connections.
 #[derive(Debug, Clone)]
@@ -105,6 +116,12 @@ impl Store {
     #[must_use]
     pub fn engine(&self) -> Engine {
         self.db.engine()
+    }
+
+    /// What the database was asked so far, by this store and its clones.
+    #[must_use]
+    pub fn work(&self) -> Work {
+        self.db.work()
     }
 
     /// Closes all connections, after what is in progress.

@@ -2,6 +2,7 @@
 //! against simulated agents over real links.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
 
+mod chain;
 mod grid;
 mod simulation;
 mod utility;

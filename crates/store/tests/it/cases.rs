@@ -1,7 +1,9 @@
 //! The conformance suite: what every engine must do alike.
 
+mod chain;
 mod jobs;
 mod payments;
+mod shown;
 
 use std::time::Duration;
 
@@ -15,34 +17,36 @@ use kinesis_store::{
 use sqlx::{Connection, PgConnection, SqliteConnection};
 
 use crate::{Database, fixture::*};
+pub(crate) use chain::*;
 pub(crate) use jobs::*;
 pub(crate) use payments::*;
+pub(crate) use shown::*;
 
 pub(crate) async fn an_account_is_known_by_its_key_only(db: Database) {
     let store = db.open().await;
-    let (ada, key) = store.create_account("Ada", None, 5).await.unwrap();
-    let (bob, other) = store.create_account("Bob", None, 6).await.unwrap();
-    assert_eq!(store.authenticate(key.reveal()).await.unwrap(), Some(ada.account));
-    assert_eq!(store.authenticate(other.reveal()).await.unwrap(), Some(bob.account));
+    let (acme, key) = store.create_account("acme", None, 5).await.unwrap();
+    let (rival, other) = store.create_account("rival", None, 6).await.unwrap();
+    assert_eq!(store.authenticate(key.reveal()).await.unwrap(), Some(acme.account));
+    assert_eq!(store.authenticate(other.reveal()).await.unwrap(), Some(rival.account));
     let forged = format!("kin_{}", "0".repeat(64));
     let cut = &key.reveal()[..60];
     for wrong in ["", "kin_", forged.as_str(), cut, "kin_' OR '1'='1"] {
         assert_eq!(store.authenticate(wrong).await.unwrap(), None, "{wrong}");
     }
-    assert_eq!(store.accounts().await.unwrap(), [ada, bob]);
+    assert_eq!(store.accounts().await.unwrap(), [acme, rival]);
     for bad in ["", "a\nb", &"x".repeat(101)] {
         assert!(store.create_account(bad, None, 7).await.is_err());
     }
 
     // Repeated, the same account has a new key, and the old one is void.
-    let once = idempotency("open-1", "Eve");
-    let (eve, first) = store.create_account("Eve", Some(&once), 8).await.unwrap();
-    let (again, second) = store.create_account("Eve", Some(&once), 9).await.unwrap();
-    assert_eq!(again, eve);
+    let once = idempotency("open-1", "third");
+    let (third, first) = store.create_account("third", Some(&once), 8).await.unwrap();
+    let (again, second) = store.create_account("third", Some(&once), 9).await.unwrap();
+    assert_eq!(again, third);
     assert_eq!(store.authenticate(first.reveal()).await.unwrap(), None);
-    assert_eq!(store.authenticate(second.reveal()).await.unwrap(), Some(eve.account));
-    let other = idempotency("open-1", "Mallory");
-    let reused = store.create_account("Mallory", Some(&other), 9).await;
+    assert_eq!(store.authenticate(second.reveal()).await.unwrap(), Some(third.account));
+    let other = idempotency("open-1", "fourth");
+    let reused = store.create_account("fourth", Some(&other), 9).await;
     assert!(matches!(reused, Err(StoreError::KeyReused)));
     let unknown = store.account(AccountId::random()).await;
     assert!(matches!(unknown, Err(StoreError::NotFound { .. })));
@@ -50,54 +54,57 @@ pub(crate) async fn an_account_is_known_by_its_key_only(db: Database) {
 
 pub(crate) async fn money_is_deposited_once_for_each_key(db: Database) {
     let store = db.open().await;
-    let ada = account(&store).await;
+    let acme = account(&store).await;
     for _ in 0..3 {
-        let after = store.deposit(ada, NanoUsd(25), &key("k1"), 2).await.unwrap();
+        let after = store.deposit(acme, NanoUsd(25), &key("k1"), 2).await.unwrap();
         assert_eq!(after.balance_nanousd, NanoUsd(25));
     }
-    let more = store.deposit(ada, NanoUsd(5), &key("k2"), 3).await.unwrap();
+    let more = store.deposit(acme, NanoUsd(5), &key("k2"), 3).await.unwrap();
     assert_eq!(more.balance_nanousd, NanoUsd(30));
-    let other = store.deposit(ada, NanoUsd(6), &key("k2"), 3).await;
+    let other = store.deposit(acme, NanoUsd(6), &key("k2"), 3).await;
     assert!(matches!(other, Err(StoreError::KeyReused)));
     // Keys are an account's own.
-    let bob = account(&store).await;
-    store.deposit(bob, NanoUsd(1), &key("k1"), 4).await.unwrap();
+    let rival = account(&store).await;
+    store.deposit(rival, NanoUsd(1), &key("k1"), 4).await.unwrap();
     for bad in [0, -5, i64::MAX] {
-        assert!(store.deposit(ada, NanoUsd(bad), &key("k3"), 4).await.is_err());
+        assert!(store.deposit(acme, NanoUsd(bad), &key("k3"), 4).await.is_err());
     }
     let nobody = store.deposit(AccountId::random(), NanoUsd(1), &key("k1"), 4).await;
     assert!(matches!(nobody, Err(StoreError::NotFound { .. })));
-    assert_eq!(store.account(ada).await.unwrap().balance_nanousd, NanoUsd(30));
+    assert_eq!(store.account(acme).await.unwrap().balance_nanousd, NanoUsd(30));
     assert_exact(&store).await;
 }
 
 pub(crate) async fn names_belong_to_the_first_account(db: Database) {
     let store = db.open().await;
-    let (ada, bob) = (account(&store).await, account(&store).await);
-    let app = deploy(&store, ada, "shop", 0).await.app;
-    let taken = store.deploy(&new_version(bob, "shop", 0), None, 3).await;
+    let (acme, rival) = (account(&store).await, account(&store).await);
+    let app = deploy(&store, acme, "shop", 0).await.app;
+    let taken = store.deploy(&new_version(rival, "shop", 0), None, 3).await;
     assert!(matches!(taken, Err(StoreError::NameTaken(_))));
-    let job = store.deploy(&new_version(ada, "shop", 2), None, 3).await;
+    let job = store.deploy(&new_version(acme, "shop", 2), None, 3).await;
     assert!(matches!(job, Err(StoreError::KindChanged(_))));
-    // Stopped, it is still Ada's.
+    // Stopped, it is still acme's.
     assert!(store.set_app_state(app.id, AppState::Stopped, Some("enough"), 4).await.unwrap());
-    assert!(store.deploy(&new_version(bob, "shop", 0), None, 5).await.is_err());
-    assert_eq!(store.app_named(ada, "shop").await.unwrap().unwrap().state, AppState::Stopped);
-    assert_eq!(store.app_named(bob, "shop").await.unwrap(), None);
-    assert_eq!(store.app_named(ada, "' OR 1=1 --").await.unwrap(), None);
-    let back = deploy(&store, ada, "shop", 0).await;
+    assert!(store.deploy(&new_version(rival, "shop", 0), None, 5).await.is_err());
+    assert_eq!(store.app_named(acme, "shop").await.unwrap().unwrap().state, AppState::Stopped);
+    assert_eq!(store.app_named(rival, "shop").await.unwrap(), None);
+    assert_eq!(store.app_named(acme, "' OR 1=1 --").await.unwrap(), None);
+    let back = deploy(&store, acme, "shop", 0).await;
     assert_eq!((back.app.id, back.app.state, back.app.reason), (app.id, AppState::Running, None));
 }
 
 pub(crate) async fn versions_are_deployed_once_and_rolled_back(db: Database) {
     let store = db.open().await;
-    let ada = account(&store).await;
-    let mut new = new_version(ada, "web", 0);
+    let acme = account(&store).await;
+    let mut new = new_version(acme, "web", 0);
     let reference = kinesis_store::ArtifactRef { hash: ContentHash([4; 32]), bytes: 12 };
     new.artifacts.insert("web.wasm".to_owned(), reference);
     let once = idempotency("deploy-1", "one");
     let first = store.deploy(&new, Some(&once), 2).await.unwrap();
     let again = store.deploy(&new, Some(&once), 3).await.unwrap();
+    assert_eq!(store.deployed(acme, &once).await.unwrap(), Some(first.app.clone()));
+    let never = idempotency("deploy-2", "one");
+    assert_eq!(store.deployed(acme, &never).await.unwrap(), None);
     assert!(!first.replayed && again.replayed);
     assert_eq!((&again.app, &again.version), (&first.app, &first.version));
     assert_eq!(first.app.kind, AppKind::Service);
@@ -120,7 +127,7 @@ pub(crate) async fn versions_are_deployed_once_and_rolled_back(db: Database) {
     assert_eq!(versions.iter().map(|v| v.number).collect::<Vec<_>>(), [1, 2, 3]);
     assert_eq!(versions[0], store.version(first.version.id).await.unwrap());
     assert_eq!(versions[0].artifacts["web.wasm"], reference);
-    assert_eq!(store.apps(Some(ada)).await.unwrap(), store.running_apps().await.unwrap());
+    assert_eq!(store.apps(Some(acme)).await.unwrap(), store.running_apps().await.unwrap());
     assert!(!store.set_app_state(first.app.id, AppState::Running, None, 9).await.unwrap());
     assert!(store.set_app_state(first.app.id, AppState::OverBudget, None, 9).await.unwrap());
     assert_eq!(store.running_apps().await.unwrap(), []);
@@ -129,8 +136,8 @@ pub(crate) async fn versions_are_deployed_once_and_rolled_back(db: Database) {
 
 pub(crate) async fn epochs_and_ticks_are_handed_out_once(db: Database) {
     let store = db.open().await;
-    let ada = account(&store).await;
-    let app = deploy(&store, ada, "web", 0).await.app;
+    let acme = account(&store).await;
+    let app = deploy(&store, acme, "web", 0).await.app;
     for epoch in 1..4 {
         assert_eq!(store.next_epoch(app.id, Replica(0)).await.unwrap(), Epoch(epoch));
         assert_eq!(store.reserve_tick(1).await.unwrap(), epoch);
@@ -148,11 +155,11 @@ pub(crate) async fn epochs_and_ticks_are_handed_out_once(db: Database) {
 
 pub(crate) async fn leases_are_fenced_and_recorded(db: Database) {
     let store = db.open().await;
-    let ada = account(&store).await;
-    let app = deploy(&store, ada, "web", 0).await.app;
+    let acme = account(&store).await;
+    let app = deploy(&store, acme, "web", 0).await.app;
     let active = lease(&store, &app, 0, 1).await;
     assert_eq!((active.role, active.activated_at_ms), (LeaseRole::Active, Some(3)));
-    assert_eq!((active.account, active.kind), (ada, AppKind::Service));
+    assert_eq!((active.account, active.kind), (acme, AppKind::Service));
 
     let mut new = new_lease(&store, &app, 0, 2).await;
     new.spec.standby = true;
@@ -197,21 +204,21 @@ pub(crate) async fn leases_are_fenced_and_recorded(db: Database) {
 
 pub(crate) async fn usage_is_posted_exactly_once(db: Database) {
     let store = db.open().await;
-    let ada = account(&store).await;
-    store.deposit(ada, NanoUsd(1_000_000), &key("k"), 2).await.unwrap();
-    let app = deploy(&store, ada, "web", 0).await.app;
+    let acme = account(&store).await;
+    store.deposit(acme, NanoUsd(1_000_000), &key("k"), 2).await.unwrap();
+    let app = deploy(&store, acme, "web", 0).await.app;
     let (one, two) = (lease(&store, &app, 0, 1).await, lease(&store, &app, 1, 2).await);
 
     // 3 ms: supplier 3,000 + 15 % + 1 %; at a cent a JOULE that is 0.0003 JOULE and 1 %.
     let posted = tick(&store, &[(one.id(), worked(3)), (two.id(), Counters::default())]).await;
     assert_eq!(posted.leases.len(), 1);
     let line = &posted.leases[0];
-    assert_eq!((line.lease, line.app, line.account), (one.id(), app.id, ada));
+    assert_eq!((line.lease, line.app, line.account), (one.id(), app.id, acme));
     assert_eq!(line.difference.customer_nanousd(), NanoUsd(3_480));
     assert_eq!(line.difference.supplier_nanojoule, NanoJoule(300_000));
     assert_eq!(line.difference.fee_nanojoule, NanoJoule(3_000));
     assert_eq!(posted.suppliers, [(supplier(1), NanoJoule(300_000))]);
-    assert_eq!(posted.accounts, [(ada, NanoUsd(1_000_000 - 3_480))]);
+    assert_eq!(posted.accounts, [(acme, NanoUsd(1_000_000 - 3_480))]);
     assert_eq!(posted.apps, [(app.id, NanoUsd(3_480))]);
 
     // The same again moves nothing; what was recorded beside the tick is found.
@@ -232,8 +239,8 @@ pub(crate) async fn usage_is_posted_exactly_once(db: Database) {
 
 pub(crate) async fn an_ended_lease_is_posted_to_the_last_millisecond(db: Database) {
     let store = db.open().await;
-    let ada = account(&store).await;
-    let app = deploy(&store, ada, "web", 0).await.app;
+    let acme = account(&store).await;
+    let app = deploy(&store, acme, "web", 0).await.app;
     let one = lease(&store, &app, 0, 1).await;
     tick(&store, &[(one.id(), worked(3))]).await;
     store.end_lease(one.id(), &worked(4), &Ending::Released, 5).await.unwrap();
@@ -250,8 +257,8 @@ pub(crate) async fn an_ended_lease_is_posted_to_the_last_millisecond(db: Databas
 
 pub(crate) async fn old_counters_and_old_ticks_change_nothing(db: Database) {
     let store = db.open().await;
-    let ada = account(&store).await;
-    let app = deploy(&store, ada, "web", 0).await.app;
+    let acme = account(&store).await;
+    let app = deploy(&store, acme, "web", 0).await.app;
     let one = lease(&store, &app, 0, 1).await;
     tick(&store, &[(one.id(), worked(10))]).await;
     assert_eq!(tick(&store, &[(one.id(), worked(4))]).await.leases, []);
@@ -281,8 +288,8 @@ pub(crate) async fn old_counters_and_old_ticks_change_nothing(db: Database) {
 
 pub(crate) async fn terms_hold_for_the_life_of_a_lease(db: Database) {
     let store = db.open().await;
-    let ada = account(&store).await;
-    let app = deploy(&store, ada, "web", 0).await.app;
+    let acme = account(&store).await;
+    let app = deploy(&store, acme, "web", 0).await.app;
     let one = lease(&store, &app, 0, 1).await;
     let mut new = new_lease(&store, &app, 1, 1).await;
     new.terms = Terms { margin_bp: 0, fee_bp: 0 };
@@ -309,13 +316,13 @@ pub(crate) async fn terms_hold_for_the_life_of_a_lease(db: Database) {
 
 pub(crate) async fn a_dropped_transaction_leaves_nothing(db: Database) {
     let store = db.open().await;
-    let ada = account(&store).await;
-    let app = deploy(&store, ada, "web", 0).await.app;
+    let acme = account(&store).await;
+    let app = deploy(&store, acme, "web", 0).await.app;
     let one = lease(&store, &app, 0, 1).await;
     for n in 0..30_u64 {
         let patience = Duration::from_micros(n * 40);
         let key = key(&format!("k{n}"));
-        tokio::time::timeout(patience, store.deposit(ada, NanoUsd(10), &key, n)).await.ok();
+        tokio::time::timeout(patience, store.deposit(acme, NanoUsd(10), &key, n)).await.ok();
         let tick = store.reserve_tick(SERIES).await.unwrap();
         let leases = vec![(one.id(), worked(n))];
         let posting = TickPosting { series: SERIES, tick, joule_price: cent(), leases };
@@ -324,18 +331,18 @@ pub(crate) async fn a_dropped_transaction_leaves_nothing(db: Database) {
     assert_exact(&store).await;
     // Whatever was cut off can be said again.
     for n in 0..30_u64 {
-        store.deposit(ada, NanoUsd(10), &key(&format!("k{n}")), n).await.unwrap();
+        store.deposit(acme, NanoUsd(10), &key(&format!("k{n}")), n).await.unwrap();
     }
     tick(&store, &[(one.id(), worked(29))]).await;
-    let left = store.account(ada).await.unwrap().balance_nanousd;
+    let left = store.account(acme).await.unwrap().balance_nanousd;
     assert_eq!(left, NanoUsd(300 - 29 * 1_160));
     assert_exact(&store).await;
 }
 
 pub(crate) async fn writers_beside_each_other_stay_exact(db: Database) {
     let store = db.open().await;
-    let ada = account(&store).await;
-    let app = deploy(&store, ada, "web", 0).await.app;
+    let acme = account(&store).await;
+    let app = deploy(&store, acme, "web", 0).await.app;
     let one = lease(&store, &app, 0, 1).await;
     let mut writers = tokio::task::JoinSet::new();
     for n in 0..4_u64 {
@@ -345,7 +352,7 @@ pub(crate) async fn writers_beside_each_other_stay_exact(db: Database) {
         writers.spawn(async move {
             let mut seen = Vec::new();
             for i in 0..10_u64 {
-                store.deposit(ada, NanoUsd(100), &key(&format!("shared-{i}")), 1).await.unwrap();
+                store.deposit(acme, NanoUsd(100), &key(&format!("shared-{i}")), 1).await.unwrap();
                 let tick = store.reserve_tick(SERIES).await.unwrap();
                 let leases = vec![(one, worked(i * 4 + n))];
                 let posting = TickPosting { series: SERIES, tick, joule_price: cent(), leases };
@@ -362,14 +369,14 @@ pub(crate) async fn writers_beside_each_other_stay_exact(db: Database) {
     assert_eq!(ticks, (1..=40).collect::<Vec<u64>>());
     assert_eq!(epochs, (1..=40).map(Epoch).collect::<Vec<_>>());
     tick(&store, &[(one.id(), worked(39))]).await;
-    let left = store.account(ada).await.unwrap().balance_nanousd;
+    let left = store.account(acme).await.unwrap().balance_nanousd;
     assert_eq!(left, NanoUsd(1_000 - 39 * 1_160));
     assert_exact(&store).await;
 }
 
 pub(crate) async fn nodes_events_and_grants_are_kept(db: Database) {
     let store = db.open().await;
-    let ada = account(&store).await;
+    let acme = account(&store).await;
     let mut info = NodeInfo {
         node: NodeId([3; 32]),
         name: "den".to_owned(),
@@ -390,28 +397,44 @@ pub(crate) async fn nodes_events_and_grants_are_kept(db: Database) {
     assert_eq!(store.nodes().await.unwrap(), [node]);
     assert_eq!(store.node(NodeId([4; 32])).await.unwrap(), None);
 
+    // Those that never held a lease are forgotten, the longest gone first; the connected are kept.
+    let app = deploy(&store, acme, "web", 0).await.app;
+    lease(&store, &app, 0, 3).await;
+    for n in 10..20 {
+        info.node = NodeId([n; 32]);
+        store.upsert_node(&info, None, u64::from(n)).await.unwrap();
+    }
+    let keep = [NodeId([10; 32])].into();
+    let left = async || -> Vec<u8> {
+        store.nodes().await.unwrap().iter().map(|node| node.info.node.0[0]).collect()
+    };
+    assert_eq!(store.prune_nodes(12, 100, &keep).await.unwrap(), 1);
+    assert_eq!(left().await, [3, 10, 12, 13, 14, 15, 16, 17, 18, 19]);
+    assert_eq!(store.prune_nodes(0, 3, &keep).await.unwrap(), 5);
+    assert_eq!(left().await, [3, 10, 17, 18, 19]);
+
     let event = |at_ms, account| StoredEvent {
         at_ms,
         account,
         kind: "node_lost".to_owned(),
         body: serde_json::json!({"n": at_ms}),
     };
-    for (at, whose) in [(1, None), (2, Some(ada)), (3, None)] {
+    for (at, whose) in [(1, None), (2, Some(acme)), (3, None)] {
         store.record_event(&event(at, whose)).await.unwrap();
     }
     assert_eq!(store.events(None, 9).await.unwrap(), [event(3, None), event(1, None)]);
-    let newest = store.events(Some(ada), 2).await.unwrap();
-    assert_eq!(newest, [event(3, None), event(2, Some(ada))]);
+    let newest = store.events(Some(acme), 2).await.unwrap();
+    assert_eq!(newest, [event(3, None), event(2, Some(acme))]);
 
     let hash = ContentHash([8; 32]);
-    assert_eq!(store.granted_artifact(ada, hash).await.unwrap(), None);
+    assert_eq!(store.granted_artifact(acme, hash).await.unwrap(), None);
     for _ in 0..2 {
-        store.grant_artifact(ada, hash, 5_000_000_000, 5).await.unwrap();
+        store.grant_artifact(acme, hash, 5_000_000_000, 5).await.unwrap();
     }
-    assert_eq!(store.granted_artifact(ada, hash).await.unwrap(), Some(5_000_000_000));
-    assert_eq!(store.artifact_bytes(ada).await.unwrap(), 5_000_000_000);
-    let bob = account(&store).await;
-    assert_eq!(store.granted_artifact(bob, hash).await.unwrap(), None);
+    assert_eq!(store.granted_artifact(acme, hash).await.unwrap(), Some(5_000_000_000));
+    assert_eq!(store.artifact_bytes(acme).await.unwrap(), 5_000_000_000);
+    let rival = account(&store).await;
+    assert_eq!(store.granted_artifact(rival, hash).await.unwrap(), None);
 }
 
 pub(crate) async fn a_newer_schema_is_refused(db: Database) {
