@@ -57,6 +57,9 @@ for (const name of contracts) {
   if (Object.keys(built.bytecode.linkReferences ?? {}).length > 0) {
     throw new Error(`${name} needs linking: the artifacts hold finished bytecode only`);
   }
+  // forge deploys code of any length, a chain does not (EIP-170).
+  const length = (built.deployedBytecode.object.length - 2) / 2;
+  if (length > 24_576) throw new Error(`${name}: ${length} bytes of code fit no chain`);
   const artifact = { contractName: name, abi: built.abi, bytecode: built.bytecode.object };
   const bytes = (built.bytecode.object.length - 2) / 2;
   put(`${name}.json`, `${JSON.stringify(artifact, null, 1)}\n`, `${bytes} bytes of code`);

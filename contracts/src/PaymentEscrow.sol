@@ -509,19 +509,16 @@ contract PaymentEscrow is
         }
     }
 
-    /// @dev Each slot is written once. All of it fits: all balances and fees together are within the
-    /// supply, and 160 bits hold 2^64 times the supply.
+    /// @dev Each slot is read and written once. All of it fits: all balances and fees together are
+    /// within the supply, and 160 bits hold 2^64 times the supply.
     function _book(Books storage books, uint256 left, uint256 paid, uint256 fee) private {
-        EscrowStorage storage $ = _escrow();
-        uint256 fees = $.fees;
-        unchecked {
-            fees += fee;
-            paid += books.redeemed;
-        }
         assembly ("memory-safe") {
-            sstore(books.slot, or(left, shl(96, paid)))
+            // The sum that was redeemed stands above the 96 bits of the balance.
+            let redeemed_ := add(shr(96, sload(books.slot)), paid)
+            sstore(books.slot, or(left, shl(96, redeemed_)))
+            // The fees stand above the 16 bits of their rate and the 32 of the delay.
+            if fee { sstore(STORAGE_LOCATION, add(sload(STORAGE_LOCATION), shl(48, fee))) }
         }
-        $.fees = uint96(fees);
     }
 
     /// @dev Emits {Redeemed}.

@@ -54,7 +54,10 @@ library PaymentRoots {
 
     /// @notice The leaf of a payee: 32 bytes are hashed, where an inner node hashes 64, so that
     /// neither can be taken for the other.
-    function leaf(address supplier, uint96 cumulative) internal pure returns (bytes32) {
-        return keccak256(abi.encodePacked(supplier, cumulative));
+    function leaf(address supplier, uint96 cumulative) internal pure returns (bytes32 result) {
+        assembly ("memory-safe") {
+            mstore(0, or(shl(96, supplier), shr(160, shl(160, cumulative))))
+            result := keccak256(0, 0x20)
+        }
     }
 }

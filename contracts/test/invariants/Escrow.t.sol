@@ -7,6 +7,7 @@ import {Joule} from "../../src/Joule.sol";
 import {PaymentRoot, PaymentRoots} from "../../src/libraries/PaymentRoots.sol";
 import {Fixture} from "../utils/Fixture.sol";
 import {Test} from "../utils/Test.sol";
+import {Trees} from "../utils/Trees.sol";
 
 /// @dev What a utility, its suppliers and whoever holds their proofs may do, in any order.
 contract Actors is Test {
@@ -54,11 +55,35 @@ contract Actors is Test {
             proof[0] = _leafOf(1 - who, then[1 - who]);
             proof[1] = _leafOf(2, then[2]);
         }
-        (uint8 v, bytes32 r, bytes32 s) = vm.sign(KEY, escrow.rootDigest(roots[which]));
-        escrow.redeem(roots[which], abi.encodePacked(r, s, v), payee(who), then[who], proof);
+        escrow.redeem(roots[which], _signature(which), payee(who), then[who], proof);
         uint256 now_ = escrow.redeemed(utility, 1, payee(who));
         if (now_ < claimed[who]) wentBackwards = true;
         claimed[who] = now_;
+    }
+
+    /// @dev All three at once, as far as they have not had it.
+    function redeemMany(uint256 which) external {
+        if (roots.length == 0) return;
+        which %= roots.length;
+        bytes32[] memory claims = new bytes32[](3);
+        // The first level pairs the first two; the third waits for what they make.
+        for (uint8 who; who < 3; ++who) {
+            claims[who] = Trees.claim(payee(who), leaves[which][who]);
+        }
+        bytes memory signature = _signature(which);
+        // Steps: the two leaves, then the third with their pair.
+        escrow.redeemMany(roots[which], signature, claims, new bytes32[](0), hex"c0");
+        for (uint8 who; who < 3; ++who) {
+            uint256 now_ = escrow.redeemed(utility, 1, payee(who));
+            if (now_ < claimed[who]) wentBackwards = true;
+            claimed[who] = now_;
+        }
+    }
+
+    function anchor(uint256 which) external {
+        if (roots.length == 0) return;
+        which %= roots.length;
+        escrow.anchor(roots[which], _signature(which));
     }
 
     function requestWithdrawal(uint256 amount) external {
@@ -86,6 +111,15 @@ contract Actors is Test {
 
     function payee(uint8 who) public pure returns (address) {
         return address(uint160(0x9000) + who);
+    }
+
+    /// @dev None, where the root is anchored.
+    function _signature(uint256 which) private view returns (bytes memory) {
+        bytes32 digest = escrow.rootDigest(roots[which]);
+        (bytes32 anchored,) = escrow.anchored(utility, 1);
+        if (anchored == digest) return "";
+        (uint8 v, bytes32 r, bytes32 s) = vm.sign(KEY, digest);
+        return abi.encodePacked(r, s, v);
     }
 
     function _leaf(uint8 who) private view returns (bytes32) {

@@ -23,6 +23,7 @@ contract PoolActors is Test {
     uint256 public paid;
     uint256 public lost;
     bool public fellWithoutALoss;
+    bool public paidWhileHeld;
 
     constructor(
         StakePool pool_,
@@ -60,7 +61,19 @@ contract PoolActors is Test {
     }
 
     function settle(uint8 max) external steady {
+        bool held = registry.lockedBy(address(pool)) * 1_000 > pool.totalAssets();
         paid += pool.settle(max);
+        if (held) paidWhileHeld = true;
+    }
+
+    function openCase(uint8 who) external steady {
+        vm.prank(slasher);
+        registry.lock(suppliers[who % 2]);
+    }
+
+    function closeCase(uint8 who) external steady {
+        vm.prank(slasher);
+        registry.unlock(suppliers[who % 2]);
     }
 
     function borrow(uint8 who, uint256 amount) external steady {
@@ -70,12 +83,14 @@ contract PoolActors is Test {
 
     function recall(uint8 who, uint256 amount) external steady {
         address supplier = suppliers[who % 2];
+        amount = bound(amount, 1, registry.lentTo(address(pool), supplier));
         vm.prank(supplier);
-        pool.recall(supplier, bound(amount, 1, registry.lentTo(address(pool), supplier)));
+        pool.recall(supplier, amount);
     }
 
     function recallForTheQueue(uint8 who, uint256 amount) external steady {
-        pool.recall(suppliers[who % 2], bound(amount, 1, 1_000_000e18));
+        address supplier = suppliers[who % 2];
+        pool.recall(supplier, bound(amount, 1, registry.lentTo(address(pool), supplier)));
     }
 
     function reclaim(uint8 who) external steady {
@@ -157,6 +172,31 @@ contract PoolInvariants is PoolFixture {
             sum += pool.request(head).shares;
         }
         assertEq(pool.queuedShares(), sum, "by request");
+    }
+
+    /// @notice The registry's sums over the pool's loans are what they are by supplier, and its tokens
+    /// are all bonds.
+    function invariant_loansAddUp() public view {
+        address[2] memory borrowers = [supplier, address(0x0ccc)];
+        uint256[4] memory sums;
+        for (uint256 i; i < 2; ++i) {
+            address who = borrowers[i];
+            uint256 lent = registry.lentTo(address(pool), who);
+            sums[0] += lent;
+            sums[1] += registry.thawing(address(pool), who);
+            if (registry.locks(who) > 0) sums[2] += lent;
+            sums[3] += lent + registry.ownStake(who);
+            assertTrue(registry.thawing(address(pool), who) <= lent, "thaws of the loan");
+        }
+        assertEq(registry.lentBy(address(pool)), sums[0], "lent");
+        assertEq(registry.thawingBy(address(pool)), sums[1], "thaws");
+        assertEq(registry.lockedBy(address(pool)), sums[2], "locked");
+        assertEq(joule.balanceOf(address(registry)), sums[3], "tokens");
+    }
+
+    /// @notice Nobody is paid while it is not known what is lost.
+    function invariant_openCasesHoldThePayments() public view {
+        assertTrue(!actors.paidWhileHeld(), "paid while held");
     }
 
     /// @notice Without a slash no share ever loses worth.
