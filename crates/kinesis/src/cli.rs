@@ -1,6 +1,8 @@
 //! The command line: every command, flag and default, as `--help` shows them.
 
 pub(crate) mod customer;
+pub(crate) mod key;
+pub(crate) mod protocol;
 pub(crate) mod role;
 
 use clap::{Parser, Subcommand};
@@ -64,8 +66,12 @@ pub(crate) enum Command {
     Chain(role::Chain),
     /// Run one utility: portal, ingress, control, relay
     Utility(role::Utility),
+    /// Hold a utility's key in a process of its own
+    Signer(key::Signer),
     /// Plug this machine in and be paid for it
     Supply(role::Supply),
+    /// Make, show, encrypt and take over keys
+    Key(key::Key),
 
     /// Open, fill and show a customer's account
     Account(customer::Account),
@@ -87,6 +93,19 @@ pub(crate) enum Command {
     Stop(customer::Named),
     /// Show the machines of the grid
     Nodes,
+
+    /// Bond stake, claim machines, publish offers
+    Stake(protocol::stake::Stake),
+    /// Lend stake to suppliers, or borrow it
+    Pool(protocol::pool::Pool),
+    /// Propose and vote: fees, upgrades, grants
+    Gov(protocol::gov::Gov),
+    /// Redeem payment proofs on chain, your own or anybody's
+    Redeem(protocol::Redeem),
+    /// As a supplier: be paid in US dollars by the utility
+    Withdraw(protocol::Withdraw),
+    /// Look at a utility's books, and accuse it
+    Audit(protocol::audit::Audit),
 
     /// Print a completion script for a shell
     Completions(customer::Completions),
@@ -119,6 +138,10 @@ mod tests {
             &["up"],
             &["chain"],
             &["utility"],
+            &["signer"],
+            &["key"],
+            &["key", "new"],
+            &["key", "import"],
             &["supply"],
             &["supply", "join"],
             &["supply", "redeem"],
@@ -135,6 +158,22 @@ mod tests {
             &["rollback"],
             &["stop"],
             &["nodes"],
+            &["stake"],
+            &["stake", "bond"],
+            &["stake", "claim"],
+            &["stake", "offer"],
+            &["pool"],
+            &["pool", "borrow"],
+            &["pool", "leave"],
+            &["gov"],
+            &["gov", "propose"],
+            &["gov", "propose", "grant"],
+            &["gov", "vote"],
+            &["redeem"],
+            &["withdraw"],
+            &["audit"],
+            &["audit", "books"],
+            &["audit", "accuse"],
             &["completions"],
         ] {
             insta::assert_snapshot!(format!("help_{}", path.join("_")), help(path));
@@ -147,6 +186,7 @@ mod tests {
             for arg in command.get_arguments() {
                 let id = arg.get_id().as_str();
                 let file = id == "tls_key" || id == "idempotency_key";
+                assert!(!id.contains("passphrase") || id.ends_with("_file"), "{id}");
                 assert!(!id.contains("key") || file, "{id}");
             }
             command.get_subcommands().for_each(walk);

@@ -3,6 +3,8 @@
 pub(crate) mod account;
 pub(crate) mod deploy;
 pub(crate) mod job;
+pub(crate) mod key;
+pub(crate) mod protocol;
 pub(crate) mod show;
 pub(crate) mod supply;
 

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use serde::de::DeserializeOwned;
 
 use crate::{
+    cli::key::SignerSettings,
     cli::role::{ChainSettings, Data, JoinSettings, UpOwn, UpSettings, UtilitySettings},
     error::{Error, Result},
     files,
@@ -32,9 +33,11 @@ macro_rules! layered {
 }
 
 layered!(ChainSettings: rpc);
+layered!(SignerSettings: socket, holder, passphrase_file, chain_id, escrow, joule);
 layered!(UpOwn: suppliers, chain, rpc);
 layered!(UtilitySettings: ingress, portal, relay, wire, lifeline, store, artifacts, escrow, series,
-    margin_bp, joule_price, escrow_deposit, domain, tls_cert, tls_key);
+    margin_bp, joule_price, escrow_deposit, domain, tls_cert, tls_key, signer, passphrase_file,
+    index_from);
 
 impl Layered for UpSettings {
     fn over(self, below: Self) -> Self {

@@ -8,6 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use kinesis_chain::Contracts;
 use kinesis_protocol::Address;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
@@ -56,6 +57,9 @@ pub(crate) struct UtilityEndpoints {
     pub(crate) joule: Address,
     /// The escrow contract.
     pub(crate) escrow: Address,
+    /// All contracts, those two among them. `None` in the files of an earlier version.
+    #[serde(default)]
+    pub(crate) contracts: Option<Contracts>,
     /// The utility's address on chain.
     pub(crate) utility: Address,
     /// Where the operator's token is kept.

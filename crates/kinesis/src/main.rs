@@ -6,7 +6,7 @@
 //! | [`config`] | settings in layers: defaults < TOML < environment < flags |
 //! | [`profile`] | which utility a customer talks to, with which key |
 //! | [`role`] | the processes of a grid: chain, utility, agent, and `up`, which keeps them running |
-//! | [`command`] | the customer's and the supplier's commands |
+//! | [`command`] | the customer's, the supplier's and the protocol's commands |
 //! | [`client`] | the REST API |
 //! | [`output`] | tables, JSON, progress |
 //! | [`error`] | failures and exit codes |
@@ -25,6 +25,7 @@ mod error;
 mod files;
 mod listen;
 mod output;
+mod passphrase;
 mod profile;
 mod role;
 
@@ -65,7 +66,11 @@ fn run(cli: Cli, out: Output) -> Result<()> {
     }
     let role = matches!(
         cli.command,
-        Command::Up(_) | Command::Chain(_) | Command::Utility(_) | Command::Supply(_)
+        Command::Up(_)
+            | Command::Chain(_)
+            | Command::Utility(_)
+            | Command::Signer(_)
+            | Command::Supply(_)
     );
     trace(match &cli.command {
         // What happens is told by `up` itself; its children log into files.
@@ -93,6 +98,8 @@ async fn dispatch(cli: Cli, out: Output) -> Result<()> {
         Command::Up(args) => role::up::run(args, out).await,
         Command::Chain(args) => role::chain::run(args, out).await,
         Command::Utility(args) => role::utility::run(args, out).await,
+        Command::Signer(args) => role::signer::run(args, out).await,
+        Command::Key(args) => command::key::run(args.command, out),
         Command::Supply(args) => command::supply::run(args.command, url, out).await,
         Command::Account(args) => command::account::run(args.command, url, out).await,
         Command::Quote(args) => command::deploy::quote(args, url, out).await,
@@ -104,6 +111,12 @@ async fn dispatch(cli: Cli, out: Output) -> Result<()> {
         Command::Rollback(args) => command::show::rollback(args, url, out).await,
         Command::Stop(args) => command::show::stop(args, url, out).await,
         Command::Nodes => command::show::nodes(url, out).await,
+        Command::Stake(args) => command::protocol::stake::run(args.command, out).await,
+        Command::Pool(args) => command::protocol::pool::run(args.command, out).await,
+        Command::Gov(args) => command::protocol::gov::run(args.command, out).await,
+        Command::Redeem(args) => command::protocol::redeem::redeem(args, url, out).await,
+        Command::Withdraw(args) => command::protocol::redeem::withdraw(args, url, out).await,
+        Command::Audit(args) => command::protocol::audit::run(args.command, url, out).await,
         Command::Completions(_) => Ok(()),
     }
 }

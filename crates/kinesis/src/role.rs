@@ -2,6 +2,7 @@
 
 pub(crate) mod chain;
 pub(crate) mod join;
+pub(crate) mod signer;
 pub(crate) mod supervisor;
 pub(crate) mod up;
 pub(crate) mod utility;

@@ -147,6 +147,16 @@ pub(crate) struct UtilitySettings {
     #[arg(long, value_name = "JOULE", env = "KINESIS_ESCROW_DEPOSIT", hide_env_values = true)]
     #[serde(with = "text")]
     pub(crate) escrow_deposit: Option<NanoJoule>,
+    /// Have this signing process hold the utility's key (`kinesis signer`)
+    #[arg(long, value_name = "SOCKET", env = "KINESIS_SIGNER", hide_env_values = true)]
+    pub(crate) signer: Option<PathBuf>,
+    /// The first line of this file opens an encrypted utility.key
+    #[arg(long, value_name = "FILE", conflicts_with = "signer")]
+    pub(crate) passphrase_file: Option<PathBuf>,
+    /// Read the escrow's events from this block on [default: on a development chain the first, on
+    /// another the newest at the first start]
+    #[arg(long, value_name = "BLOCK", env = "KINESIS_INDEX_FROM", hide_env_values = true)]
+    pub(crate) index_from: Option<u64>,
     /// Apps answer at NAME.DOMAIN [default: localhost]
     #[arg(long, value_name = "DOMAIN", env = "KINESIS_DOMAIN", hide_env_values = true)]
     pub(crate) domain: Option<String>,

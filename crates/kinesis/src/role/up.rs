@@ -1,6 +1,6 @@
 //! `kinesis up`: a whole grid on one machine, each part a process of its own.
 //!
-//! Started in order (chain, utility, suppliers), stopped in the opposite order. Children find their
+//! Started in order (chain, signer, utility, suppliers), stopped in the opposite order. Children find their
 //! settings in a file that is written for them, since a database's URL may hold a password and
 //! arguments are seen by everybody.
 
@@ -16,16 +16,21 @@ use serde::Serialize;
 use super::{
     Stop,
     chain::RPC_DEFAULT,
+    signer::SignerEndpoints,
     supervisor::{Change, Kept, Spec},
     utility,
 };
 use crate::{
-    cli::role::{JoinSettings, Up, UpSettings},
+    cli::{
+        key::SignerSettings,
+        role::{JoinSettings, Up, UpSettings},
+    },
     config::{self, Layered},
     endpoints::{self, ChainEndpoints, GridEndpoints, SupplierEndpoints, UtilityEndpoints},
     error::{Error, Result},
     files::{self, DataLock},
     output::Output,
+    profile::URL_DEFAULT,
 };
 
 /// How often the children are looked at.
@@ -108,11 +113,27 @@ impl Grid {
         read(&dir)
     }
 
+    /// Starts what holds the utility's key; says where it answers.
+    async fn start_signer(&mut self) -> Result<PathBuf> {
+        let dir = self.dir.join("signer");
+        // Where a utility held its key itself before, it stays the same utility.
+        let before = self.dir.join("utility/utility.key");
+        let settings =
+            SignerSettings { holder: before.exists().then_some(before), ..Default::default() };
+        self.start("signer", &["signer"], &dir, &settings, endpoints::FILE).await?;
+        Ok(read::<SignerEndpoints>(&dir)?.socket)
+    }
+
     async fn start_utility(&mut self, settings: &UpSettings) -> Result<UtilityEndpoints> {
+        let mut utility = settings.utility.clone();
+        // Contracts that somebody named are not the ones that a signer knows by itself.
+        if utility.signer.is_none() && utility.escrow.is_none() {
+            utility.signer = Some(self.start_signer().await?);
+        }
         let dir = self.dir.join("utility");
         let rpc = self.rpc.clone().unwrap_or_default();
         let args = ["utility", "--chain", &rpc];
-        self.start("utility", &args, &dir, &settings.utility, endpoints::FILE).await?;
+        self.start("utility", &args, &dir, &utility, endpoints::FILE).await?;
         read(&dir)
     }
 
@@ -316,6 +337,18 @@ fn memory_share(suppliers: usize) -> Option<u32> {
     u32::try_from(total * 3 / 4 / suppliers as u64).ok()
 }
 
+/// What a command has to be told, since it would not find this grid by itself.
+fn found_at(portal: &str, dir: &Path) -> String {
+    let mut told = String::new();
+    if portal != URL_DEFAULT {
+        told += &format!(" --url {portal}");
+    }
+    if config::data_dir(None, None).is_ok_and(|usual| usual != dir) {
+        told += &format!(" --data {}", dir.display());
+    }
+    told
+}
+
 fn banner(grid: &GridEndpoints, dir: &Path) -> String {
     let utility = &grid.utility;
     let suppliers: Vec<String> =
@@ -326,6 +359,7 @@ fn banner(grid: &GridEndpoints, dir: &Path) -> String {
         suppliers.join(", ")
     };
     let apps = utility.ingress.replacen("://127.0.0.1", "://NAME.localhost", 1);
+    let found = found_at(&utility.portal, dir);
     format!(
         "The grid is up (Ctrl-C stops it)
 
@@ -336,7 +370,7 @@ fn banner(grid: &GridEndpoints, dir: &Path) -> String {
   data       {}
 
 Next, in another terminal:
-  kinesis account open --name me --usd 25.00
+  kinesis account open --name me --usd 25.00{found}
   kinesis deploy PATH",
         utility.portal,
         utility.rpc,
@@ -358,6 +392,14 @@ mod tests {
             assert_eq!(error.code(), 2, "{text}");
             assert!(error.hint().is_some());
         }
+    }
+
+    #[test]
+    fn the_next_command_finds_the_grid() {
+        let usual = config::data_dir(None, None).unwrap();
+        assert_eq!(found_at(URL_DEFAULT, &usual), "");
+        let elsewhere = found_at("http://127.0.0.1:9000", Path::new("/a/place"));
+        assert_eq!(elsewhere, " --url http://127.0.0.1:9000 --data /a/place");
     }
 
     #[test]

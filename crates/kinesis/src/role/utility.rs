@@ -4,12 +4,14 @@ mod money;
 
 use std::{collections::BTreeMap, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
-use kinesis_control::{ChainSettle, Control, ControlConfig};
+use kinesis_chain::{EventReader, dev};
+use kinesis_control::{ChainSettle, Control, ControlConfig, Settle as _};
 use kinesis_ingress::{Ingress, IngressConfig, TlsFiles};
 use kinesis_portal::{OperatorToken, Portal, PortalConfig};
 use kinesis_protocol::JoulePrice;
 use kinesis_store::{Artifacts, Store};
 use kinesis_wire::{Endpoint, EndpointConfig, NodeSecret, Relay};
+use tokio_util::sync::CancellationToken;
 
 use super::{Stop, raise_open_files};
 use crate::{
@@ -98,6 +100,8 @@ struct Running {
     control: Arc<Control>,
     endpoint: Endpoint,
     relay: Relay,
+    /// Ends the reading of the chain's events.
+    indexing: CancellationToken,
 }
 
 impl Running {
@@ -107,7 +111,14 @@ impl Running {
         control_config.log_dir = Some(dir.join("logs"));
         let (settlement, contracts) = money::settle(dir, settings, rpc).await?;
         let utility = settlement.address();
-        let settle = ChainSettle::new(settlement, settings.series.unwrap_or(1));
+        let store = match &settings.store {
+            Some(url) => Store::open(url).await,
+            None => Store::open(&format!("sqlite://{}", dir.join("ledger.sqlite").display())).await,
+        };
+        let store = store.map_err(Error::role("store"))?;
+        let settle = ChainSettle::new(settlement, settings.series.unwrap_or(1), store.clone());
+        let index_from = index_from(settings, &settle, rpc).await?;
+        let indexer = settle.indexer(rpc, index_from).map_err(Error::role("chain"))?;
 
         let relay = Relay::start(at_relay).await.map_err(Error::role("relay"))?;
         let secret =
@@ -121,11 +132,6 @@ impl Running {
         .await
         .map_err(Error::role("wire"))?;
 
-        let store = match &settings.store {
-            Some(url) => Store::open(url).await,
-            None => Store::open(&format!("sqlite://{}", dir.join("ledger.sqlite").display())).await,
-        };
-        let store = store.map_err(Error::role("store"))?;
         let artifacts = match &settings.artifacts {
             Some(url) => Artifacts::open(url).await,
             None => {
@@ -167,6 +173,9 @@ impl Running {
             .await
             .map_err(Error::role("portal"))?;
 
+        let indexing = CancellationToken::new();
+        tokio::spawn(indexer.run(indexing.clone()));
+
         let mut listens = BTreeMap::new();
         let mut heard = vec![
             ("--ingress", ingress_addr),
@@ -193,20 +202,35 @@ impl Running {
             chain_id: contracts.chain_id,
             joule: contracts.joule,
             escrow: contracts.escrow,
+            contracts: Some(contracts),
             utility,
             operator_token_file: token_file,
             listens,
         };
-        Ok(Self { endpoints, portal, ingress, control, endpoint, relay })
+        Ok(Self { endpoints, portal, ingress, control, endpoint, relay, indexing })
     }
 
     /// Takes no new work, finishes what it has, posts what is known.
     async fn stop(self) {
         self.ingress.shutdown(STOP_GRACE).await;
         self.portal.shutdown(STOP_GRACE).await;
+        self.indexing.cancel();
         self.control.shutdown().await;
         self.endpoint.close().await;
         self.relay.shutdown().await;
+    }
+}
+
+/// From which block on the escrow's events are read, where none was read yet.
+async fn index_from(settings: &UtilitySettings, settle: &ChainSettle, rpc: &str) -> Result<u64> {
+    let chain_id = settle.payer().chain_id;
+    match settings.index_from {
+        Some(block) => Ok(block),
+        None if chain_id == dev::CHAIN_ID => Ok(0),
+        None => {
+            let reader = EventReader::new(rpc, chain_id).map_err(Error::role("chain"))?;
+            Ok(reader.head().await.map_err(Error::role("chain"))?.number)
+        }
     }
 }
 

@@ -73,7 +73,10 @@ fn dead_parts_come_back_where_they_were_and_all_of_it_ends_cleanly() {
     let home = home.path();
     let mut grid = Grid::start(home);
     let first = until(home, "the start", || endpoints(home));
-    for part in ["chain", "utility"] {
+    // The process that strangers talk to has no key.
+    assert!(home.join("grid/signer/utility.key").exists());
+    assert!(!home.join("grid/utility/utility.key").exists());
+    for part in ["chain", "signer", "utility"] {
         let before = until(home, "all being up", || endpoints(home));
         kill(Pid::from_raw(pid(&before, part)), Signal::SIGKILL).unwrap();
         let after = until(home, "the restart", || {
@@ -87,7 +90,9 @@ fn dead_parts_come_back_where_they_were_and_all_of_it_ends_cleanly() {
     kill(Pid::from_raw(pid(&last, "up")), Signal::SIGTERM).unwrap();
     let status = until(home, "the end", || grid.0.try_wait().unwrap());
     assert!(status.success(), "{status}");
-    assert!(gone(pid(&last, "chain")) && gone(pid(&last, "utility")));
+    for part in ["chain", "signer", "utility"] {
+        assert!(gone(pid(&last, part)), "{part}");
+    }
     drop(grid);
 
     let mut grid = Grid::start(home);

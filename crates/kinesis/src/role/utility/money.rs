@@ -2,12 +2,15 @@
 
 use std::{path::Path, time::Duration};
 
-use kinesis_chain::{Contracts, Key, Settlement, deploy, dev};
-use kinesis_protocol::{NanoJoule, U256};
+use kinesis_chain::{
+    ChainError, Contracts, Key, Settlement, Signer, deploy, dev, signer::remote::RemoteSigner,
+};
+use kinesis_protocol::{Address, NanoJoule, U256};
 
 use crate::{
     cli::role::UtilitySettings,
     error::{Error, Result},
+    passphrase,
 };
 
 /// What a utility owns on a development chain: a million JOULE, topped up at each start.
@@ -23,14 +26,14 @@ pub(super) async fn settle(
     settings: &UtilitySettings,
     rpc: &str,
 ) -> Result<(Settlement, Contracts)> {
-    let key = Key::load_or_create(&dir.join("utility.key")).map_err(Error::role("key file"))?;
+    let signer = signer(dir, settings).await?;
     let chain_id = patiently(rpc).await?;
     let contracts = match settings.escrow {
         Some(escrow) => {
-            let settlement = client(rpc, chain_id, escrow, key.clone())?;
+            let settlement = client(rpc, chain_id, escrow, signer.clone())?;
             settlement.check().await.map_err(Error::role("chain"))?
         }
-        None if chain_id == dev::CHAIN_ID => develop(rpc, &key).await?,
+        None if chain_id == dev::CHAIN_ID => develop(rpc, signer.address()).await?,
         None => {
             return Err(Error::Usage {
                 message: format!(
@@ -40,21 +43,44 @@ pub(super) async fn settle(
             });
         }
     };
-    Ok((client(rpc, chain_id, contracts.escrow, key)?, contracts))
+    Ok((client(rpc, chain_id, contracts.escrow, signer)?, contracts))
+}
+
+/// Who signs for the utility: the process that was named, or a key in its own directory.
+async fn signer(dir: &Path, settings: &UtilitySettings) -> Result<Signer> {
+    if let Some(socket) = &settings.signer {
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        loop {
+            match RemoteSigner::connect(socket).await {
+                Ok(remote) => return Ok(remote.into()),
+                Err(e) if e.is_unreachable() && tokio::time::Instant::now() < deadline => {
+                    tokio::time::sleep(Duration::from_millis(200)).await;
+                }
+                Err(e) => return Err(Error::role("signer")(e)),
+            }
+        }
+    }
+    let path = dir.join("utility.key");
+    match Key::load_or_create(&path) {
+        Err(ChainError::KeyEncrypted(_)) => {
+            passphrase::open_key(&path, settings.passphrase_file.as_deref()).map(Into::into)
+        }
+        made => made.map(Into::into).map_err(Error::role("key file")),
+    }
 }
 
 /// Contracts and play money, where everything is play money.
-async fn develop(rpc: &str, key: &Key) -> Result<Contracts> {
+async fn develop(rpc: &str, utility: Address) -> Result<Contracts> {
     let failed = Error::role("chain");
     let rich = dev::key(0);
     let contracts = deploy(rpc, &rich).await.map_err(&failed)?;
-    dev::fund(rpc, key.address(), U256::from(DEV_GAS_WEI)).await.map_err(&failed)?;
+    dev::fund(rpc, utility, U256::from(DEV_GAS_WEI)).await.map_err(&failed)?;
     let bank = client(rpc, contracts.chain_id, contracts.escrow, rich)?;
     let wanted = DEV_JOULE.to_wei();
-    let has = bank.joule_balance(key.address()).await.map_err(&failed)?;
+    let has = bank.joule_balance(utility).await.map_err(&failed)?;
     if let Some(missing) = wanted.checked_sub(has).filter(|missing| !missing.is_zero()) {
-        bank.transfer(key.address(), missing).await.map_err(&failed)?;
-        tracing::info!(utility = %key.address(), "was given JOULE of the development chain");
+        bank.transfer(utility, missing).await.map_err(&failed)?;
+        tracing::info!(%utility, "was given JOULE of the development chain");
     }
     Ok(contracts)
 }
@@ -62,10 +88,10 @@ async fn develop(rpc: &str, key: &Key) -> Result<Contracts> {
 fn client(
     rpc: &str,
     chain_id: u64,
-    escrow: kinesis_protocol::Address,
-    key: Key,
+    escrow: Address,
+    signer: impl Into<Signer>,
 ) -> Result<Settlement> {
-    Settlement::new(rpc, chain_id, escrow, key)
+    Settlement::new(rpc, chain_id, escrow, signer)
         .map_err(|e| Error::Usage { message: format!("--chain: {e}"), hint: None })
 }
 
