@@ -2,11 +2,13 @@
 //!
 //! Every benchmark prints one line of JSON last; ratios are ours divided by the peer's.
 
+pub mod chain;
 pub mod failover;
 pub mod memory;
 pub mod meter;
 pub mod peer;
 pub mod route;
+pub mod settle;
 pub mod start;
 
 use std::path::PathBuf;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::{Parser, ValueEnum};
-use kinesis_tests::bench::{Setup, failover, memory, meter, route, start};
+use kinesis_tests::bench::{Setup, chain, failover, memory, meter, route, settle, start};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 /// Measures one promise beside a peer and prints one line of JSON last.
@@ -39,6 +39,10 @@ enum Name {
     Meter,
     /// Memory of an idle agent, and of a utility with a thousand agents.
     Memory,
+    /// Transactions a second into the embedded chain, and how long a year of blocks takes to open.
+    Chain,
+    /// A tick of the payment tree for a million suppliers, and the proofs from it.
+    Settle,
 }
 
 #[tokio::main]
@@ -60,5 +64,7 @@ async fn main() -> Result<()> {
         Name::Failover => failover::run(&setup).await,
         Name::Meter => meter::run(&setup).await,
         Name::Memory => memory::run(&setup).await,
+        Name::Chain => chain::run(&setup).await,
+        Name::Settle => settle::run(&setup),
     }
 }
