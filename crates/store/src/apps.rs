@@ -24,6 +24,7 @@ macro_rules! app_columns {
          created_at_ms, changed_at_ms FROM apps"
     };
 }
+pub(crate) use app_columns;
 
 macro_rules! version_columns {
     () => {
@@ -232,6 +233,24 @@ impl Store {
         Ok(Deployed { app, version, replayed: false })
     }
 
+    /// What an earlier deployment with this idempotency key led to; `None` where there was none.
+    ///
+    /// # Errors
+    /// Where the key was used for another request.
+    pub async fn deployed(
+        &self,
+        account: AccountId,
+        idempotency: &Idempotency,
+    ) -> Result<Option<App>, StoreError> {
+        let scope = format!("deploy:{account}");
+        let mut tx = self.db.begin().await?;
+        let made = idempotency::replay(&mut tx, &scope, Some(idempotency)).await?;
+        let Some(version) = made else { return Ok(None) };
+        let version = version.parse().map_err(|e| StoreError::corrupt("version id", e))?;
+        let version = load_version(&mut tx, version).await?;
+        Ok(Some(load_app(&mut tx, version.app).await?))
+    }
+
     /// An app by its id.
     ///
     /// # Errors
@@ -324,7 +343,11 @@ impl Store {
         )
         .await?;
         if state != AppState::Running {
-            jobs::cancel_open(&mut tx, app, reason.unwrap_or("the job is over")).await?;
+            let words = match state {
+                AppState::Stopped => "stopped by its owner",
+                _ => "the job is over",
+            };
+            jobs::cancel_open(&mut tx, app, reason.unwrap_or(words)).await?;
         }
         tx.commit().await?;
         Ok(true)
@@ -375,7 +398,7 @@ fn id(id: impl ToString) -> String {
     id.to_string()
 }
 
-fn read_app(row: &Row) -> Result<App, StoreError> {
+pub(crate) fn read_app(row: &Row) -> Result<App, StoreError> {
     Ok(App {
         id: row.parse(0, "app id")?,
         account: row.parse(1, "account id")?,

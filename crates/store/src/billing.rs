@@ -9,20 +9,22 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use kinesis_protocol::{
-    AccountId, Address, AppId, Counters, Ending, JoulePrice, LeaseId, NanoJoule, NanoUsd, Prices,
+    AccountId, Address, AppId, Counters, JoulePrice, LeaseId, NanoJoule, NanoUsd, Prices,
 };
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    AppKind, LedgerAccount, PartState, Store, StoreError, Terms,
+    AppKind, LedgerAccount, Store, StoreError, Terms,
     db::{Row, Tx, args, json},
-    jobs,
-    leases::{self, read_amounts},
+    leases::read_amounts,
     ledger::{Currency, Entry},
+    shown,
 };
 
+mod attempt;
 mod charge;
 
+pub use attempt::{AttemptEnd, AttemptEnded, Then};
 use charge::charge;
 
 /// What one lease cost, or a difference of it.
@@ -100,31 +102,6 @@ pub struct TickPosted {
     pub apps: Vec<(AppId, NanoUsd)>,
 }
 
-/// An attempt at a job's part that ended [`Ending::Completed`].
-#[derive(Debug, Clone)]
-pub struct JobCompletion {
-    /// The attempt.
-    pub lease: LeaseId,
-    /// Its last believed counters.
-    pub counters: Counters,
-    /// Its ending; must be [`Ending::Completed`].
-    pub ending: Ending,
-    /// What one JOULE costs.
-    pub joule_price: JoulePrice,
-}
-
-/// What became of a completed attempt.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum JobPosted {
-    /// It completed its part and was billed.
-    Billed(LeasePosted),
-    /// It had been billed before; this is what it cost then.
-    Already(LeasePosted),
-    /// Another attempt has taken its place or had completed the part: nothing is billed, and the
-    /// lease is recorded as [`Ending::Fenced`].
-    Superseded,
-}
-
 macro_rules! charged_columns {
     () => {
         "SELECT id, app, account, kind, supplier, prices, margin_bp, fee_bp, counters, \
@@ -169,6 +146,12 @@ impl Charged {
             carry_attousd: row.int(14)?,
             ended: row.opt_int(15)?.is_some(),
         })
+    }
+
+    /// One lease's.
+    async fn of(tx: &mut Tx, lease: LeaseId) -> Result<Option<Self>, StoreError> {
+        let sql = concat!(charged_columns!(), " WHERE id = $1");
+        tx.one(sql, args![lease.to_string()]).await?.map(|row| Self::read(&row)).transpose()
     }
 
     async fn keep_counters(&self, tx: &mut Tx) -> Result<(), StoreError> {
@@ -241,22 +224,6 @@ impl Charged {
     }
 }
 
-/// Records an ending; for an attempt, whose counters are final.
-async fn finish(
-    tx: &mut Tx,
-    lease: LeaseId,
-    ending: &Ending,
-    at_ms: u64,
-) -> Result<(), StoreError> {
-    tx.run(
-        "UPDATE leases SET open = 0, ended_at_ms = COALESCE(ended_at_ms, $2), ending = $3 \
-         WHERE id = $1",
-        args![lease.to_string(), at_ms, json(ending)],
-    )
-    .await?;
-    Ok(())
-}
-
 /// Adds what was posted to what suppliers ever earned. Returns the new sums.
 async fn earn(
     tx: &mut Tx,
@@ -308,7 +275,7 @@ async fn spend(tx: &mut Tx, posted: &[LeasePosted]) -> Result<Vec<(AppId, NanoUs
 
 impl Store {
     /// Posts what the leases of a series used since they were posted last, in one transaction.
-    /// Jobs' attempts are recorded but not posted.
+    /// Jobs' attempts are recorded but not posted: [`Store::end_attempt`] does.
     ///
     /// # Errors
     /// Where the tick was not reserved or the database fails; then nothing was posted.
@@ -354,7 +321,11 @@ impl Store {
 
         let mut entry = Entry::default();
         let mut done = Vec::new();
+        let mut requests: BTreeMap<AppId, u64> = BTreeMap::new();
         for lease in open.into_values() {
+            let more = lease.counters.requests.saturating_sub(lease.recorded.requests);
+            let sum = requests.entry(lease.app).or_default();
+            *sum = sum.saturating_add(more);
             if lease.kind == AppKind::Job {
                 lease.keep_counters(&mut tx).await?;
             } else {
@@ -364,6 +335,9 @@ impl Store {
         let balances = entry.post(&mut tx, &format!("tick:{series}:{tick}"), "tick", at_ms).await?;
         let suppliers = earn(&mut tx, series, &done).await?;
         let apps = spend(&mut tx, &done).await?;
+        for (app, more) in requests {
+            shown::count_requests(&mut tx, &app.to_string(), more).await?;
+        }
         tx.run("UPDATE ticks SET posted = $2 WHERE series = $1", args![series, tick]).await?;
         tx.commit().await?;
         let accounts = balances
@@ -376,71 +350,6 @@ impl Store {
             })
             .collect();
         Ok(TickPosted { already: false, leases: done, suppliers, accounts, apps })
-    }
-
-    /// Completes a part and bills its attempt, in one transaction; exactly once, and only where the
-    /// attempt is its part's newest.
-    ///
-    /// # Errors
-    /// Where there is no such lease, it is not a job's, or the ending is another.
-    pub async fn post_job_completion(
-        &self,
-        completion: &JobCompletion,
-        at_ms: u64,
-    ) -> Result<JobPosted, StoreError> {
-        let JobCompletion { lease: id, counters, ending, joule_price } = completion;
-        if !matches!(ending, Ending::Completed { .. }) {
-            return Err(StoreError::Invalid(format!("an attempt that ended \"{ending}\" is free")));
-        }
-        let mut tx = self.db.begin().await?;
-        let lease =
-            leases::load(&mut tx, *id).await?.ok_or_else(|| StoreError::not_found("lease", id))?;
-        if lease.kind != AppKind::Job {
-            return Err(StoreError::Invalid(format!("lease {id} is not a job's")));
-        }
-        let part = jobs::load(&mut tx, lease.version, lease.spec.key.replica).await?;
-        let newest = part.lease == Some(*id);
-        if newest && part.state == PartState::Completed {
-            return Ok(JobPosted::Already(LeasePosted {
-                lease: *id,
-                app: part.app,
-                account: lease.account,
-                supplier: lease.supplier,
-                difference: Amounts::default(),
-                posted: lease.posted,
-            }));
-        }
-        leases::merge(&mut tx, *id, counters).await?;
-        if !newest || part.state != PartState::Running {
-            finish(&mut tx, *id, &Ending::Fenced, at_ms).await?;
-            tx.commit().await?;
-            return Ok(JobPosted::Superseded);
-        }
-        let sql = concat!(charged_columns!(), " WHERE id = $1");
-        let row = tx.one(sql, args![id.to_string()]).await?;
-        let charged = row
-            .map(|row| Charged::read(&row))
-            .transpose()?
-            .ok_or_else(|| StoreError::not_found("lease", id))?;
-        let mut posted = LeasePosted {
-            lease: *id,
-            app: part.app,
-            account: lease.account,
-            supplier: lease.supplier,
-            difference: Amounts::default(),
-            posted: lease.posted,
-        };
-        let mut entry = Entry::default();
-        if let Some(billed) = charged.post(&mut tx, &mut entry, *joule_price).await? {
-            posted = billed;
-        }
-        entry.post(&mut tx, &format!("job:{id}"), "job", at_ms).await?;
-        earn(&mut tx, lease.series, std::slice::from_ref(&posted)).await?;
-        spend(&mut tx, std::slice::from_ref(&posted)).await?;
-        jobs::complete(&mut tx, lease.version, lease.spec.key.replica).await?;
-        finish(&mut tx, *id, ending, at_ms).await?;
-        tx.commit().await?;
-        Ok(JobPosted::Billed(posted))
     }
 
     /// What an app cost its customer so far.

@@ -6,7 +6,10 @@
 use std::{
     fmt,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -26,6 +29,15 @@ const WRITER_LOCK: i64 = 0x006b_696e_6573_6973;
 /// How long a statement waits for another process's write to end.
 const BUSY: Duration = Duration::from_secs(10);
 const CONNECTIONS_MAX: u32 = 8;
+
+/// What a database was asked: for whoever wonders where the time goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Work {
+    /// Reading statements outside transactions.
+    pub reads: u64,
+    /// Rows they returned.
+    pub rows: u64,
+}
 
 /// Which database engine stands behind a store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -164,7 +176,13 @@ enum Backend {
 
 /// The connections of a store.
 #[derive(Clone)]
-pub(crate) struct Db(Backend);
+pub(crate) struct Db(Backend, Arc<Counted>);
+
+#[derive(Default)]
+struct Counted {
+    reads: AtomicU64,
+    rows: AtomicU64,
+}
 
 impl fmt::Debug for Db {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -202,12 +220,21 @@ fn prepare_file(path: &Path) -> std::io::Result<()> {
 }
 
 impl Db {
+    fn over(backend: Backend) -> Self {
+        Self(backend, Arc::default())
+    }
+
+    pub(crate) fn work(&self) -> Work {
+        let Counted { reads, rows } = &*self.1;
+        Work { reads: reads.load(Ordering::Relaxed), rows: rows.load(Ordering::Relaxed) }
+    }
+
     pub(crate) async fn open(url: &str) -> Result<Self, StoreError> {
         if url == "sqlite::memory:" {
             let options = SqliteConnectOptions::new().in_memory(true).foreign_keys(true);
             let conn = options.connect().await?;
             let writer = Arc::new(Mutex::new(Writer { conn, open: false }));
-            return Ok(Self(Backend::Sqlite { writer, readers: None }));
+            return Ok(Self::over(Backend::Sqlite { writer, readers: None }));
         }
         if let Some(path) = url.strip_prefix("sqlite://").filter(|path| !path.is_empty()) {
             return Self::open_file(PathBuf::from(path)).await;
@@ -218,7 +245,7 @@ impl Db {
                 .acquire_timeout(BUSY)
                 .connect(url)
                 .await?;
-            return Ok(Self(Backend::Postgres(pool)));
+            return Ok(Self::over(Backend::Postgres(pool)));
         }
         // A URL may hold a password: its scheme is enough.
         Err(StoreError::Url(url.split("://").next().unwrap_or_default().chars().take(40).collect()))
@@ -241,7 +268,7 @@ impl Db {
             .max_lifetime(None)
             .connect_lazy_with(options.pragma("query_only", "on"));
         let writer = Arc::new(Mutex::new(Writer { conn, open: false }));
-        Ok(Self(Backend::Sqlite { writer, readers: Some(readers) }))
+        Ok(Self::over(Backend::Sqlite { writer, readers: Some(readers) }))
     }
 
     pub(crate) fn engine(&self) -> Engine {
@@ -296,7 +323,7 @@ impl Db {
         sql: &'static str,
         args: Vec<Value>,
     ) -> Result<Vec<Row>, StoreError> {
-        match &self.0 {
+        let rows = match &self.0 {
             Backend::Sqlite { readers: Some(readers), .. } => {
                 sqlite_rows(bound!(sql, args).fetch_all(readers).await)
             }
@@ -306,7 +333,10 @@ impl Db {
                 sqlite_rows(bound!(sql, args).fetch_all(&mut writer.conn).await)
             }
             Backend::Postgres(pool) => postgres_rows(bound!(sql, args).fetch_all(pool).await),
-        }
+        }?;
+        self.1.reads.fetch_add(1, Ordering::Relaxed);
+        self.1.rows.fetch_add(rows.len() as u64, Ordering::Relaxed);
+        Ok(rows)
     }
 
     pub(crate) async fn one(

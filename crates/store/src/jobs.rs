@@ -1,9 +1,9 @@
 //! The parts of jobs: a durable queue with a reason for every ending.
 //!
 //! ```text
-//! Queued --start_part--> Running --post_job_completion--> Completed
-//!   ^                       |  \--end_part(Failed)------> Failed
-//!   \-----requeue_part------/     set_app_state(Stopped): Cancelled
+//! Queued --start_part--> Running --end_attempt(Completed)--> Completed
+//!   ^                       |  \--end_attempt(Failed)------> Failed
+//!   \--end_attempt(Again)---/     set_app_state, deploy:     Cancelled
 //! ```
 
 use kinesis_protocol::{AppId, LeaseId, Replica, VersionId};
@@ -30,9 +30,9 @@ pub enum PartState {
     Running,
     /// An attempt completed, and was billed.
     Completed,
-    /// The last attempt failed, and there is none left.
+    /// The last attempt failed, and there is none left; it was billed where its guest failed it.
     Failed,
-    /// Its app was stopped.
+    /// Its app was stopped, or a newer version took its place; what had run by then is billed.
     Cancelled,
 }
 
@@ -71,8 +71,20 @@ impl Store {
     /// # Errors
     /// Where the database fails.
     pub async fn job_parts(&self, version: VersionId) -> Result<Vec<JobPart>, StoreError> {
-        let sql = concat!(part_columns!(), " WHERE version = $1 ORDER BY part");
-        self.db.all(sql, args![version.to_string()]).await?.iter().map(read).collect()
+        self.first_parts(version, u32::MAX).await
+    }
+
+    /// The parts of one version below number `below`, in order.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn first_parts(
+        &self,
+        version: VersionId,
+        below: u32,
+    ) -> Result<Vec<JobPart>, StoreError> {
+        let sql = concat!(part_columns!(), " WHERE version = $1 AND part < $2 ORDER BY part");
+        self.db.all(sql, args![version.to_string(), below]).await?.iter().map(read).collect()
     }
 
     /// All parts that are queued or running, of all jobs, oldest job first.
@@ -224,21 +236,6 @@ pub(crate) async fn cancel_open(tx: &mut Tx, app: AppId, reason: &str) -> Result
         "UPDATE job_parts SET state = 'cancelled', reason = $2 \
          WHERE app = $1 AND state IN ('queued', 'running')",
         args![app.to_string(), reason],
-    )
-    .await?;
-    Ok(())
-}
-
-/// Records that this attempt, the part's newest, completed it.
-pub(crate) async fn complete(
-    tx: &mut Tx,
-    version: VersionId,
-    part: Replica,
-) -> Result<(), StoreError> {
-    tx.run(
-        "UPDATE job_parts SET state = 'completed', reason = 'completed' \
-         WHERE version = $1 AND part = $2",
-        args![version.to_string(), part.0],
     )
     .await?;
     Ok(())

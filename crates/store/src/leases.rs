@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     Amounts, AppKind, Store, StoreError, apps,
     db::{Row, Tx, args, json},
+    shown,
 };
 
 /// The highest margin or fee that is taken for serious: ten times the supplier's share.
@@ -362,11 +363,13 @@ pub(crate) async fn merge(
     reported: &Counters,
 ) -> Result<(), StoreError> {
     let id = lease.to_string();
-    let sql = "SELECT counters FROM leases WHERE id = $1";
+    let sql = "SELECT counters, app FROM leases WHERE id = $1";
     let Some(row) = tx.one(sql, args![id.as_str()]).await? else { return Ok(()) };
     let recorded: Counters = row.json(0, "lease's counters")?;
     let larger = recorded.max(reported);
     if larger != recorded {
+        let more = larger.requests.saturating_sub(recorded.requests);
+        shown::count_requests(tx, &row.text(1)?, more).await?;
         tx.run(
             "UPDATE leases SET counters = $2, \
              open = CASE WHEN kind = 'job' THEN open ELSE 1 END WHERE id = $1",

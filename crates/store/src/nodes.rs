@@ -1,5 +1,7 @@
 //! Nodes that ever joined, as they described themselves last.
 
+use std::collections::HashSet;
+
 use kinesis_protocol::{Benchmark, NodeId, NodeInfo};
 use serde::{Deserialize, Serialize};
 
@@ -79,5 +81,36 @@ impl Store {
     pub async fn nodes(&self) -> Result<Vec<NodeRecord>, StoreError> {
         let sql = concat!(node_columns!(), " ORDER BY first_at_ms, node");
         self.db.all(sql, args![]).await?.iter().map(read).collect()
+    }
+
+    /// Forgets nodes that never held a lease: those that joined last before `before_ms`, and the
+    /// longest gone of more than `most`; none of `keep`. Says how many were forgotten.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn prune_nodes(
+        &self,
+        before_ms: u64,
+        most: usize,
+        keep: &HashSet<NodeId>,
+    ) -> Result<usize, StoreError> {
+        let mut tx = self.db.begin().await?;
+        let rows = tx
+            .all(
+                "SELECT node, joined_at_ms FROM nodes \
+                 WHERE node NOT IN (SELECT node FROM leases) ORDER BY joined_at_ms DESC, node",
+                args![],
+            )
+            .await?;
+        let mut forgotten = 0;
+        for (place, row) in rows.iter().enumerate() {
+            let (node, joined_at_ms): (NodeId, _) = (row.parse(0, "node id")?, row.uint(1)?);
+            if (joined_at_ms < before_ms || place >= most) && !keep.contains(&node) {
+                tx.run("DELETE FROM nodes WHERE node = $1", args![node.to_string()]).await?;
+                forgotten += 1;
+            }
+        }
+        tx.commit().await?;
+        Ok(forgotten)
     }
 }

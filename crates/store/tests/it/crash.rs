@@ -8,7 +8,7 @@ use std::{
 };
 
 use kinesis_protocol::NanoUsd;
-use kinesis_store::{AppKind, JobCompletion, Store};
+use kinesis_store::{AppKind, AttemptEnd, Store, Then};
 
 use crate::fixture::*;
 
@@ -30,8 +30,8 @@ fn say(what: &str, value: impl std::fmt::Display) {
 async fn child_that_posts() {
     let Ok(url) = std::env::var(URL) else { return };
     let store = Store::open(&url).await.unwrap();
-    let ada = store.accounts().await.unwrap()[0].account;
-    let app = store.app_named(ada, "web").await.unwrap().unwrap();
+    let customer = store.accounts().await.unwrap()[0].account;
+    let app = store.app_named(customer, "web").await.unwrap().unwrap();
     let running = store.unfinished_leases(SERIES).await.unwrap();
     let one = running.into_iter().find(|lease| lease.kind == AppKind::Service).unwrap();
     let mut wall = one.counters.wall_ms;
@@ -40,20 +40,21 @@ async fn child_that_posts() {
         let posted = tick(&store, &[(one.id(), worked(wall))]).await;
         say("earned", posted.suppliers[0].1.0);
         let unique = format!("{}-{round}", std::process::id());
-        let after = store.deposit(ada, NanoUsd(1_000), &key(&unique), 1).await.unwrap();
+        let after = store.deposit(customer, NanoUsd(1_000), &key(&unique), 1).await.unwrap();
         say("balance", after.balance_nanousd.0);
         say("epoch", store.next_epoch(app.id, kinesis_protocol::Replica(3)).await.unwrap());
-        let job = deploy(&store, ada, "job", 1).await;
+        let job = deploy(&store, customer, "job", 1).await;
         let attempt = lease(&store, &job.app, 0, 2).await;
         let part = attempt.spec.key.replica;
         store.start_part(job.version.id, part, attempt.id()).await.unwrap();
-        let completion = JobCompletion {
+        let end = AttemptEnd {
             lease: attempt.id(),
             counters: worked(7),
             ending: completed(),
+            then: Then::Nothing,
             joule_price: cent(),
         };
-        store.post_job_completion(&completion, 2).await.unwrap();
+        store.end_attempt(&end, 2).await.unwrap();
         say("spent", store.spent(job.app.id).await.unwrap().0);
     }
 }
@@ -85,8 +86,8 @@ fn run_and_kill(url: &str, lines: usize) -> BTreeMap<String, i64> {
 
 async fn survives(url: &str) {
     let store = Store::open(url).await.unwrap();
-    let ada = account(&store).await;
-    let app = deploy(&store, ada, "web", 0).await.app;
+    let customer = account(&store).await;
+    let app = deploy(&store, customer, "web", 0).await.app;
     lease(&store, &app, 0, 1).await;
     store.close().await;
     for lines in [3, 18, 7, 31, 12] {
@@ -100,7 +101,7 @@ async fn survives(url: &str) {
         assert!(store.earned(SERIES, supplier(1)).await.unwrap().0 >= said("earned"));
         let epoch = store.next_epoch(app.id, kinesis_protocol::Replica(3)).await.unwrap();
         assert!(i64::try_from(epoch.0).unwrap() > said("epoch"));
-        if let Some(job) = store.app_named(ada, "job").await.unwrap() {
+        if let Some(job) = store.app_named(customer, "job").await.unwrap() {
             // Whole attempts only, each once.
             assert_eq!(job.spent_nanousd.0 % (7 * 1_160), 0);
             assert!(job.spent_nanousd.0 >= said("spent"));

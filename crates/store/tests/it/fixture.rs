@@ -46,7 +46,7 @@ pub(crate) fn idempotency(name: &str, request: &str) -> Idempotency {
 }
 
 pub(crate) async fn account(store: &Store) -> AccountId {
-    store.create_account("Ada", None, 1).await.unwrap().0.account
+    store.create_account("acme", None, 1).await.unwrap().0.account
 }
 
 pub(crate) fn new_version(account: AccountId, name: &str, parts: u32) -> NewVersion {

@@ -2,7 +2,7 @@
 //! and completions, what is posted in the end is what the largest counters cost.
 
 use kinesis_protocol::{Counters, Ending, NanoJoule, NanoUsd};
-use kinesis_store::{JobCompletion, JobPosted, Lease, Store};
+use kinesis_store::{AttemptEnd, AttemptEnded, Lease, Store, Then};
 use proptest::prelude::*;
 
 use crate::fixture::*;
@@ -39,9 +39,9 @@ fn step() -> impl Strategy<Value = Step> {
 
 async fn run(steps: Vec<Step>) {
     let store = Store::open("sqlite::memory:").await.unwrap();
-    let ada = account(&store).await;
-    let service = deploy(&store, ada, "web", 0).await.app;
-    let job = deploy(&store, ada, "job", 1).await;
+    let customer = account(&store).await;
+    let service = deploy(&store, customer, "web", 0).await.app;
+    let job = deploy(&store, customer, "job", 1).await;
     let mut leases: Vec<Lease> = Vec::new();
     for n in 0..3_u8 {
         leases.push(lease(&store, &service, u32::from(n), 1 + n % 2).await);
@@ -67,14 +67,16 @@ async fn run(steps: Vec<Step>) {
                 store.end_lease(id, &counters, &Ending::Released, 9).await.unwrap();
             }
             Step::Complete { counters } => {
-                let completion = JobCompletion {
+                let end = AttemptEnd {
                     lease: attempt.id(),
                     counters,
                     ending: completed(),
+                    then: Then::Nothing,
                     joule_price: cent(),
                 };
-                let posted = store.post_job_completion(&completion, 9).await.unwrap();
-                assert_eq!(matches!(posted, JobPosted::Billed(_)), billed.is_none());
+                let ended = store.end_attempt(&end, 9).await.unwrap();
+                let first = !matches!(ended, AttemptEnded::Already(_));
+                assert_eq!(first, billed.is_none());
                 billed.get_or_insert(counters);
             }
         }
@@ -87,7 +89,7 @@ async fn run(steps: Vec<Step>) {
     };
     let expected: NanoUsd = largest.iter().chain(&billed).map(cost).sum();
     assert_eq!(store.totals().await.unwrap().customer_nanousd, expected);
-    assert_eq!(store.account(ada).await.unwrap().balance_nanousd, -expected);
+    assert_eq!(store.account(customer).await.unwrap().balance_nanousd, -expected);
     let mut earned = NanoJoule::ZERO;
     for n in 1..=2 {
         earned += store.earned(SERIES, supplier(n)).await.unwrap();

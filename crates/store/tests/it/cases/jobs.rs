@@ -1,14 +1,30 @@
-//! Jobs: parts that are queued, tried again, billed once, or not at all.
+//! Jobs: parts that are queued, tried again, billed for the attempt that ended them, or not at all.
 
-use kinesis_protocol::{Ending, LeaseId, NanoJoule, NanoUsd, Replica};
-use kinesis_store::{AppState, JobCompletion, JobPosted, PartState};
+use kinesis_protocol::{Counters, Ending, LeaseId, NanoJoule, NanoUsd, Replica};
+use kinesis_store::{AppState, AttemptEnd, AttemptEnded, PartState, Then};
 
 use crate::{Database, fixture::*};
 
-pub(crate) async fn a_part_is_billed_once_and_only_if_it_completed(db: Database) {
+fn end(lease: LeaseId, wall_ms: u64, ending: Ending, then: Then) -> AttemptEnd {
+    AttemptEnd { lease, counters: worked(wall_ms), ending, then, joule_price: cent() }
+}
+
+fn failed() -> Ending {
+    Ending::Failed { reason: "exit code 1".to_owned() }
+}
+
+fn lost() -> Ending {
+    Ending::NodeFailed { reason: "gone".to_owned() }
+}
+
+fn again() -> Then {
+    Then::Again { counts: true, not_before_ms: 9 }
+}
+
+pub(crate) async fn a_part_is_billed_for_the_attempt_that_ended_it(db: Database) {
     let store = db.open().await;
-    let ada = account(&store).await;
-    let job = deploy(&store, ada, "frames", 2).await;
+    let acme = account(&store).await;
+    let job = deploy(&store, acme, "frames", 2).await;
     let (app, version) = (job.app, job.version.id);
     assert_eq!(store.open_parts().await.unwrap().len(), 2);
     let part = Replica(1);
@@ -19,30 +35,30 @@ pub(crate) async fn a_part_is_billed_once_and_only_if_it_completed(db: Database)
     // While it runs, ticks record and do not post.
     assert_eq!(tick(&store, &[(first.id(), worked(8))]).await.leases, []);
     assert_eq!(store.lease(first.id()).await.unwrap().unwrap().counters, worked(8));
-    let failed = Ending::NodeFailed { reason: "gone".to_owned() };
-    assert!(store.end_lease(first.id(), &worked(8), &failed, 5).await.unwrap());
-    assert!(store.requeue_part(version, part, first.id(), "gone", true, 9).await.unwrap());
-    assert!(!store.requeue_part(version, part, first.id(), "gone", true, 9).await.unwrap());
+    // What fails is tried elsewhere, and costs nothing, whatever its supplier says of the guest.
+    let tried = store.end_attempt(&end(first.id(), 9, failed(), again()), 5).await.unwrap();
+    assert_eq!(tried, AttemptEnded::Free);
+    let parts = store.job_parts(version).await.unwrap();
+    assert_eq!((parts[1].state, parts[1].attempts), (PartState::Queued, 1));
+    assert_eq!(parts[1].reason.as_deref(), Some("failed: exit code 1"));
 
     let second = lease(&store, &app, 1, 2).await;
     assert!(store.start_part(version, part, second.id()).await.unwrap());
     assert!(!store.start_part(version, part, first.id()).await.unwrap());
-    let completion = |lease: LeaseId, wall| JobCompletion {
-        lease,
-        counters: worked(wall),
-        ending: completed(),
-        joule_price: cent(),
-    };
     // The first attempt comes back, after all, with a result nobody wants.
-    let late = store.post_job_completion(&completion(first.id(), 9), 6).await.unwrap();
-    assert_eq!(late, JobPosted::Superseded);
-    let billed = store.post_job_completion(&completion(second.id(), 2_320), 7).await.unwrap();
-    let JobPosted::Billed(line) = billed else { panic!("{billed:?}") };
+    let late = end(first.id(), 9, completed(), Then::Nothing);
+    assert_eq!(
+        store.end_attempt(&late, 6).await.unwrap(),
+        AttemptEnded::Already(Default::default())
+    );
+    let done = end(second.id(), 2_320, completed(), Then::Nothing);
+    let ended = store.end_attempt(&done, 7).await.unwrap();
+    let AttemptEnded::Billed(line) = ended else { panic!("{ended:?}") };
     assert_eq!(line.posted.customer_nanousd(), NanoUsd(2_320 * 1_160));
     for wall in [2_320, 5_000] {
-        let again = store.post_job_completion(&completion(second.id(), wall), 8).await.unwrap();
-        let JobPosted::Already(same) = again else { panic!("{again:?}") };
-        assert_eq!(same.posted, line.posted);
+        let again = end(second.id(), wall, completed(), Then::Nothing);
+        let ended = store.end_attempt(&again, 8).await.unwrap();
+        assert_eq!(ended, AttemptEnded::Already(line.posted));
     }
     assert_eq!(tick(&store, &[(second.id(), worked(9_000))]).await.leases, []);
 
@@ -52,10 +68,13 @@ pub(crate) async fn a_part_is_billed_once_and_only_if_it_completed(db: Database)
     assert_eq!(parts[1].lease, Some(second.id()));
     assert_eq!(store.spent(app.id).await.unwrap(), NanoUsd(2_320 * 1_160));
     assert_eq!(store.earned(SERIES, supplier(1)).await.unwrap(), NanoJoule(0));
+    // A refusal uses up no try.
+    let refused = lease(&store, &app, 0, 3).await;
+    assert!(store.start_part(version, Replica(0), refused.id()).await.unwrap());
+    let then = Then::Again { counts: false, not_before_ms: 0 };
+    store.end_attempt(&end(refused.id(), 0, lost(), then), 9).await.unwrap();
+    assert_eq!(store.job_parts(version).await.unwrap()[0].attempts, 0);
 
-    let mut wrong = completion(second.id(), 1);
-    wrong.ending = Ending::Released;
-    assert!(store.post_job_completion(&wrong, 9).await.is_err());
     assert!(store.end_part(version, Replica(0), PartState::Completed, "").await.is_err());
     assert!(store.end_part(version, Replica(0), PartState::Failed, "bad").await.unwrap());
     assert!(!store.end_part(version, Replica(0), PartState::Failed, "bad").await.unwrap());
@@ -63,33 +82,107 @@ pub(crate) async fn a_part_is_billed_once_and_only_if_it_completed(db: Database)
     assert_exact(&store).await;
 }
 
-pub(crate) async fn a_stopped_job_is_not_billed(db: Database) {
+pub(crate) async fn a_part_that_failed_for_good_is_billed_once_where_its_guest_failed(
+    db: Database,
+) {
     let store = db.open().await;
-    let ada = account(&store).await;
-    let job = deploy(&store, ada, "frames", 1).await;
+    let acme = account(&store).await;
+    let job = deploy(&store, acme, "frames", 2).await;
+    let (app, version) = (job.app, job.version.id);
+    for (part, ending, cost) in [(0, failed(), 7 * 1_160), (1, lost(), 0)] {
+        let before = store.spent(app.id).await.unwrap();
+        let first = lease(&store, &app, part, 1).await;
+        assert!(store.start_part(version, Replica(part), first.id()).await.unwrap());
+        store.end_attempt(&end(first.id(), 5, failed(), again()), 5).await.unwrap();
+        let last = lease(&store, &app, part, 2).await;
+        assert!(store.start_part(version, Replica(part), last.id()).await.unwrap());
+        let over = end(last.id(), 7, ending.clone(), Then::Failed);
+        let ended = store.end_attempt(&over, 6).await.unwrap();
+        assert_eq!(matches!(ended, AttemptEnded::Billed(_)), cost > 0, "{ended:?}");
+        store.end_attempt(&over, 7).await.unwrap();
+        assert_eq!(store.spent(app.id).await.unwrap() - before, NanoUsd(cost));
+        let now = store.job_parts(version).await.unwrap().remove(part as usize);
+        assert_eq!((now.state, now.reason), (PartState::Failed, Some(ending.to_string())));
+        assert_eq!(store.lease(last.id()).await.unwrap().unwrap().ending, Some(ending));
+    }
+    assert_eq!(store.spent_version(version).await.unwrap(), NanoUsd(7 * 1_160));
+    assert_exact(&store).await;
+}
+
+pub(crate) async fn a_stopped_job_is_billed_for_what_it_used(db: Database) {
+    let store = db.open().await;
+    let acme = account(&store).await;
+    let mut spent = 0;
+    // Its node's fault costs nothing, its customer's will what was used by then.
+    let endings = [
+        (Ending::Released, true),
+        (failed(), true),
+        (completed(), true),
+        (lost(), false),
+        (Ending::Expired, false),
+        (Ending::Fenced, false),
+        (Ending::Unknown, false),
+    ];
+    for (ending, billed) in endings {
+        let job = deploy(&store, acme, "frames", 1).await;
+        let (app, version) = (job.app, job.version.id);
+        let attempt = lease(&store, &app, 0, 1).await;
+        assert!(store.start_part(version, Replica(0), attempt.id()).await.unwrap());
+        store.set_app_state(app.id, AppState::Stopped, None, 5).await.unwrap();
+        let part = store.job_parts(version).await.unwrap().remove(0);
+        let reason = part.reason.as_deref();
+        assert_eq!((part.state, reason), (PartState::Cancelled, Some("stopped by its owner")));
+        let over = end(attempt.id(), 7, ending.clone(), Then::Nothing);
+        let ended = store.end_attempt(&over, 6).await.unwrap();
+        assert_eq!(matches!(ended, AttemptEnded::Billed(_)), billed, "{ending:?}: {ended:?}");
+        spent += if billed { 7 * 1_160 } else { 0 };
+        assert_eq!(store.spent(app.id).await.unwrap(), NanoUsd(spent));
+        let recorded = store.lease(attempt.id()).await.unwrap().unwrap();
+        assert_eq!((recorded.ending, recorded.counters), (Some(ending), worked(7)));
+        let part = store.job_parts(version).await.unwrap().remove(0);
+        assert_eq!(part.state, PartState::Cancelled);
+        assert!(store.rollback(app.id, None, 7).await.is_err());
+    }
+    // A newer version is a customer's will, too.
+    let job = deploy(&store, acme, "frames", 1).await;
     let attempt = lease(&store, &job.app, 0, 1).await;
     assert!(store.start_part(job.version.id, Replica(0), attempt.id()).await.unwrap());
-    store.set_app_state(job.app.id, AppState::Stopped, Some("by its owner"), 5).await.unwrap();
-    let part = store.job_parts(job.version.id).await.unwrap().remove(0);
-    assert_eq!((part.state, part.reason.as_deref()), (PartState::Cancelled, Some("by its owner")));
-    let completion = JobCompletion {
-        lease: attempt.id(),
-        counters: worked(7),
-        ending: completed(),
-        joule_price: cent(),
-    };
-    let late = store.post_job_completion(&completion, 6).await.unwrap();
-    assert_eq!(late, JobPosted::Superseded);
-    let ended = store.lease(attempt.id()).await.unwrap().unwrap();
-    assert_eq!(ended.ending, Some(Ending::Fenced));
-    assert!(store.rollback(job.app.id, None, 7).await.is_err());
-
-    // Run again, it is a new version with parts of its own.
-    let again = deploy(&store, ada, "frames", 3).await;
-    assert_eq!((again.app.id, again.version.number), (job.app.id, 2));
+    let again = deploy(&store, acme, "frames", 3).await;
+    assert_eq!((again.app.id, again.version.number), (job.app.id, 9));
     assert_eq!(store.open_parts().await.unwrap().len(), 3);
-    deploy(&store, ada, "frames", 1).await;
+    let over = end(attempt.id(), 11, Ending::Released, Then::Nothing);
+    let ended = store.end_attempt(&over, 8).await.unwrap();
+    assert!(matches!(ended, AttemptEnded::Billed(_)), "{ended:?}");
+    deploy(&store, acme, "frames", 1).await;
     assert_eq!(store.open_parts().await.unwrap().len(), 1);
-    assert_eq!(store.spent(job.app.id).await.unwrap(), NanoUsd(0));
+    assert_exact(&store).await;
+}
+
+pub(crate) async fn a_superseded_attempt_costs_nothing(db: Database) {
+    let store = db.open().await;
+    let acme = account(&store).await;
+    let job = deploy(&store, acme, "frames", 1).await;
+    let (app, version) = (job.app, job.version.id);
+    let first = lease(&store, &app, 0, 1).await;
+    assert!(store.start_part(version, Replica(0), first.id()).await.unwrap());
+    assert!(store.requeue_part(version, Replica(0), first.id(), "gone", true, 9).await.unwrap());
+    assert!(!store.requeue_part(version, Replica(0), first.id(), "gone", true, 9).await.unwrap());
+    let second = lease(&store, &app, 0, 2).await;
+    assert!(store.start_part(version, Replica(0), second.id()).await.unwrap());
+    let late = end(first.id(), 9, completed(), Then::Nothing);
+    assert_eq!(store.end_attempt(&late, 6).await.unwrap(), AttemptEnded::Superseded);
+    assert_eq!(store.lease(first.id()).await.unwrap().unwrap().ending, Some(Ending::Fenced));
+    // Not a job's.
+    let web = deploy(&store, acme, "web", 0).await.app;
+    let serves = lease(&store, &web, 0, 1).await;
+    let wrong = end(serves.id(), 1, Ending::Released, Then::Nothing);
+    assert!(store.end_attempt(&wrong, 9).await.is_err());
+    let done = AttemptEnd {
+        counters: Counters::default(),
+        ..end(second.id(), 0, completed(), Then::Nothing)
+    };
+    assert_eq!(store.end_attempt(&done, 9).await.unwrap(), AttemptEnded::Free);
+    assert_eq!(store.job_parts(version).await.unwrap()[0].state, PartState::Completed);
+    assert_eq!(store.spent(app.id).await.unwrap(), NanoUsd(0));
     assert_exact(&store).await;
 }

@@ -39,8 +39,8 @@ pub(crate) async fn roots_cannot_equivocate(db: Database) {
 
 pub(crate) async fn withdrawals_are_paid_once(db: Database) {
     let store = db.open().await;
-    let ada = account(&store).await;
-    let app = deploy(&store, ada, "web", 0).await.app;
+    let acme = account(&store).await;
+    let app = deploy(&store, acme, "web", 0).await.app;
     let one = lease(&store, &app, 0, 1).await;
     tick(&store, &[(one.id(), worked(10))]).await;
     let (who, all) = (supplier(1), NanoJoule(1_000_000));
@@ -73,9 +73,9 @@ pub(crate) async fn withdrawals_are_paid_once(db: Database) {
 pub(crate) async fn totals_add_up_to_the_last_unit(db: Database) {
     let store = db.open().await;
     assert_eq!(store.totals().await.unwrap(), kinesis_store::Totals::default());
-    let ada = account(&store).await;
-    store.deposit(ada, NanoUsd(777), &key("k"), 2).await.unwrap();
-    let app = deploy(&store, ada, "web", 0).await.app;
+    let acme = account(&store).await;
+    store.deposit(acme, NanoUsd(777), &key("k"), 2).await.unwrap();
+    let app = deploy(&store, acme, "web", 0).await.app;
     let one = lease(&store, &app, 0, 1).await;
     for wall in [1, 7, 8, 100, 1_001] {
         tick(&store, &[(one.id(), worked(wall))]).await;
@@ -87,7 +87,7 @@ pub(crate) async fn totals_add_up_to_the_last_unit(db: Database) {
     assert_eq!(totals.fee_nanousd, NanoUsd(10_010));
     assert_eq!(totals.desk_nanojoule, NanoJoule(1_001 * 101_000));
     assert_eq!(totals.difference_nanousd, NanoUsd(0));
-    let left = store.account(ada).await.unwrap().balance_nanousd;
+    let left = store.account(acme).await.unwrap().balance_nanousd;
     assert_eq!(left, NanoUsd(777 - 1_001 * 1_160));
     assert_exact(&store).await;
 }
