@@ -13,29 +13,26 @@ pub enum Verdict {
     Stop,
 }
 
-/// Judges an app. `spent` includes work that is not posted yet; `last_tick` is what it cost in the
-/// last second, expected to be what the next one costs; `balance` is what its account has left,
-/// less what all its apps have not been posted yet.
+/// Judges an app by its budget. `spent` includes work that is not posted yet; `next` is what it may
+/// cost until it is judged again.
 #[must_use]
-pub fn judge(
-    spent: NanoUsd,
-    last_tick: NanoUsd,
-    budget: Option<NanoUsd>,
-    warn_percent: u32,
-    balance: NanoUsd,
-) -> Verdict {
-    if balance <= NanoUsd::ZERO || (last_tick > NanoUsd::ZERO && balance < last_tick) {
-        return Verdict::Stop;
-    }
+pub fn judge(spent: NanoUsd, next: NanoUsd, budget: Option<NanoUsd>, warn_percent: u32) -> Verdict {
     let Some(budget) = budget else { return Verdict::Fine };
-    let next = spent.checked_add(last_tick).unwrap_or(NanoUsd(i64::MAX));
-    if next > budget || spent >= budget {
+    let then = spent.checked_add(next).unwrap_or(NanoUsd(i64::MAX));
+    if then > budget || spent >= budget {
         Verdict::Stop
     } else if spent >= budget.share(warn_percent.saturating_mul(100)) {
         Verdict::Warn
     } else {
         Verdict::Fine
     }
+}
+
+/// Whether an account has too little left for what it runs: `left` is its balance less what is not
+/// posted yet, `reserve` what all of it may cost until it could be ended.
+#[must_use]
+pub fn is_dry(left: NanoUsd, reserve: NanoUsd) -> bool {
+    left <= NanoUsd::ZERO || left < reserve
 }
 
 #[cfg(test)]
@@ -45,9 +42,7 @@ mod tests {
 
     #[test]
     fn it_warns_then_stops_before_the_budget_is_passed() {
-        let at = |spent, tick| {
-            judge(NanoUsd(spent), NanoUsd(tick), Some(NanoUsd(100)), 80, NanoUsd(1_000))
-        };
+        let at = |spent, tick| judge(NanoUsd(spent), NanoUsd(tick), Some(NanoUsd(100)), 80);
         assert_eq!(at(79, 1), Verdict::Fine);
         assert_eq!(at(80, 1), Verdict::Warn);
         assert_eq!(at(99, 1), Verdict::Warn);
@@ -56,10 +51,11 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_account_stops_everything() {
-        assert_eq!(judge(NanoUsd(1), NanoUsd(1), None, 80, NanoUsd(0)), Verdict::Stop);
-        assert_eq!(judge(NanoUsd(1), NanoUsd(5), None, 80, NanoUsd(4)), Verdict::Stop);
-        assert_eq!(judge(NanoUsd(1), NanoUsd(5), None, 80, NanoUsd(5)), Verdict::Fine);
+    fn an_account_that_does_not_last_is_dry() {
+        assert!(is_dry(NanoUsd(0), NanoUsd(0)));
+        assert!(is_dry(NanoUsd(4), NanoUsd(5)));
+        assert!(!is_dry(NanoUsd(5), NanoUsd(5)));
+        assert!(!is_dry(NanoUsd(1), NanoUsd(0)));
     }
 
     proptest! {
@@ -69,7 +65,7 @@ mod tests {
         ) {
             let mut spent = NanoUsd::ZERO;
             let mut last = NanoUsd(each);
-            while judge(spent, last, Some(NanoUsd(budget)), 80, NanoUsd(i64::MAX)) != Verdict::Stop {
+            while judge(spent, last, Some(NanoUsd(budget)), 80) != Verdict::Stop {
                 last = NanoUsd(each);
                 spent += last;
             }

@@ -7,8 +7,10 @@
 //! | `streams` | artifacts, outputs, logs |
 //! | `record` | what must last |
 //! | `ledger` | the second's tick, the escrow |
+//! | `judge` | budgets and balances |
 //! | `outlet` | what customers and operators ask for |
 //! | `views` | what they are shown |
+//! | `withdraw` | suppliers who want USD |
 //!
 //! The grid's lock is held for as long as it takes to carry out what cannot wait (frames are queued,
 //! routes are swapped); nothing awaits while it is held. Locks are taken in the order grid, replicas,
@@ -17,12 +19,15 @@
 mod act;
 mod clock;
 mod fleet;
+mod judge;
 mod ledger;
 mod outlet;
+mod owed;
 mod record;
 mod restore;
 mod streams;
 mod views;
+mod withdraw;
 
 use std::{
     collections::HashMap,
@@ -100,6 +105,7 @@ pub struct Control {
     /// What nodes sent as outputs of each lease: files and bytes.
     outputs: Mutex<HashMap<LeaseId, (usize, u64)>>,
     logs_kept: AtomicU64,
+    nodes_remembered: AtomicU64,
     next_session: AtomicU64,
     lifelines: Mutex<HashMap<String, (NodeId, u64)>>,
     lifeline_addr: Option<SocketAddr>,
@@ -185,6 +191,7 @@ impl Control {
             traffic: Mutex::default(),
             outputs: Mutex::default(),
             logs_kept: AtomicU64::new(0),
+            nodes_remembered: AtomicU64::new(0),
             next_session: AtomicU64::new(0),
             lifelines: Mutex::default(),
             lifeline_addr,

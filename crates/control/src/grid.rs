@@ -13,33 +13,35 @@
 //! * A standby is never on the supplier that serves.
 //! * A take-over waits for nothing: the loss of a node yields `Send(Activate)` and `Routes` at once.
 
+mod money;
 mod node;
+mod place;
 mod quote;
 mod reconcile;
 mod report;
 mod types;
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use kinesis_protocol::{
-    AccountId, AppId, Counters, Ending, Epoch, LeaseId, NanoUsd, NodeId, Replica, Workload,
-    message::ToAgent,
+    AccountId, AppId, Counters, Ending, Epoch, LeaseId, NanoUsd, NodeId, Replica, message::ToAgent,
 };
 
+pub use money::Exposure;
+pub use quote::Snapshot;
 pub use types::{
-    App, AppSpec, Effect, GridConfig, Lease, Node, Over, PartOutcome, PartPhase, PartSlot, Phase,
-    Stop,
+    App, AppSpec, Effect, GridConfig, Lease, Mark, Node, Over, PartOutcome, PartPhase, PartSlot,
+    Phase, Stop,
 };
 
 use crate::{
     api::{AppState, Event},
     autoscale::Scale,
     meter::Observed,
-    scheduler,
 };
+
+/// Why a start was given up.
+const LATE: &str = "it was not ready in time";
 
 /// What the ingress saw of a lease; `None` where it saw nothing of it.
 pub type Observe<'a> = &'a dyn Fn(LeaseId) -> Option<Observed>;
@@ -176,6 +178,7 @@ impl Grid {
             refused: BTreeMap::new(),
             avoid: BTreeMap::new(),
             failures: 0,
+            late: 0,
             not_before_ms: 0,
             reason: None,
             told: AppState::Pending,
@@ -193,32 +196,6 @@ impl Grid {
         let (id, app) = (lease.spec.lease, lease.spec.key.app);
         self.by_app.entry(app).or_default().insert(id);
         self.leases.insert(id, lease);
-    }
-
-    /// What an account has left. Nothing is placed for it that could cost more before its spending
-    /// is seen; what runs is not touched.
-    pub fn set_balance(&mut self, account: AccountId, balance: NanoUsd) {
-        self.balances.insert(account, balance);
-    }
-
-    /// What further leases of an account may cost together in an hour of full use, so that its
-    /// balance lasts for [`GridConfig::covered_ms`]; `None` where the balance is not known.
-    fn covered(&self, account: AccountId) -> Option<NanoUsd> {
-        const HOUR_MS: i128 = 3_600_000;
-        let balance = i128::from(self.balances.get(&account)?.0.max(0));
-        let most = balance * HOUR_MS / i128::from(self.config.covered_ms.max(1));
-        let owned = |app: &AppId| self.apps.get(app).is_some_and(|a| a.spec.account == account);
-        let held: i128 = self
-            .leases
-            .values()
-            .filter(|lease| lease.is_live() && owned(&lease.spec.key.app))
-            .map(|lease| {
-                let markup_bp = self.config.markup_bp;
-                i128::from(scheduler::per_hour(&lease.info, &lease.spec.granted, markup_bp).0)
-            })
-            .sum();
-        let left = (most - held).clamp(0, i128::from(i64::MAX));
-        Some(NanoUsd(i64::try_from(left).unwrap_or(i64::MAX)))
     }
 
     /// Wants nothing of an app any more.
@@ -298,16 +275,16 @@ impl Grid {
         let app = lease.spec.key.app;
         self.effects.push(Effect::Send(lease.node, ToAgent::Recorded { lease: id }));
         self.forget(id);
+        self.tell_state(app);
         self.settle(app);
     }
 
     /// Records that a job is over once all its parts are, and all their ends are recorded.
     fn settle(&mut self, id: AppId) {
-        let recording = self.leases_of(id).any(|lease| lease.phase == Phase::Ended);
         let state = self.state(id);
         let Some(app) = self.apps.get_mut(&id) else { return };
         let over = matches!(state, AppState::Completed | AppState::Failed) && app.scale.is_none();
-        if app.stop.is_none() && over && !recording {
+        if app.stop.is_none() && over {
             app.stop = Some(Stop::Over);
             let reason = app
                 .parts
@@ -380,22 +357,19 @@ impl Grid {
     /// Leases whose node has not done in time what it was asked.
     fn overdue(&mut self, now_ms: u64, touched: &mut BTreeSet<AppId>) {
         let mut given_up = Vec::new();
-        for (id, lease) in &mut self.leases {
+        let mut again = Vec::new();
+        for (id, lease) in &self.leases {
             let waited = now_ms.saturating_sub(lease.since_ms);
             let config = &self.config;
             match lease.phase {
                 Phase::Asked if waited > config.grant_ms => {
                     given_up.push((*id, "the node did not answer the grant"));
                 }
-                Phase::Starting if waited > config.start_ms => {
-                    given_up.push((*id, "it was not ready in time"));
+                Phase::Starting if waited > self.ready_ms(lease) => {
+                    given_up.push((*id, LATE));
                 }
                 // The first release may be lost with its connection.
-                Phase::Draining if waited > config.drain_ms + 2_000 => {
-                    lease.since_ms = now_ms;
-                    let release = ToAgent::Release { lease: *id, notice_ms: 0 };
-                    self.effects.push(Effect::Send(lease.node, release));
-                }
+                Phase::Draining if waited > config.drain_ms + 2_000 => again.push(*id),
                 Phase::Lost => {
                     touched.insert(lease.spec.key.app);
                     if waited > config.forget_ms {
@@ -404,6 +378,12 @@ impl Grid {
                 }
                 _ => {}
             }
+        }
+        for id in again {
+            let Some(lease) = self.leases.get_mut(&id) else { continue };
+            lease.since_ms = now_ms;
+            let release = ToAgent::Release { lease: id, notice_ms: 0 };
+            self.effects.push(Effect::Send(lease.node, release));
         }
         for (id, why) in given_up {
             let Some(lease) = self.leases.get(&id) else { continue };
@@ -415,6 +395,13 @@ impl Grid {
                 if let Some(app) = self.apps.get_mut(&app) {
                     let until = now_ms + self.config.refusal_ms;
                     app.refused.insert(node, (until, why.to_owned()));
+                    app.late = app.late.saturating_add(u32::from(phase == Phase::Starting));
+                }
+                if let Some(node) = self.nodes.get_mut(&node) {
+                    // It keeps others waiting, too: each time for twice as long the last choice.
+                    let longer = self.config.late_ms << node.late.min(6);
+                    node.late = node.late.saturating_add(1);
+                    node.late_until_ms = now_ms + longer;
                 }
             }
             self.end(now_ms, id, Ending::NodeFailed { reason: why.to_owned() });
@@ -432,19 +419,20 @@ impl Grid {
         lease.enter(Phase::Ended, now_ms);
         let lease = lease.clone();
         let app_id = lease.spec.key.app;
-        let service = matches!(lease.spec.workload, Workload::Service(_));
-        let part = if service {
+        let job = lease.is_job();
+        let part = if job {
+            self.attempt_ended(now_ms, &lease, &ending, granted)
+        } else {
             if !wanted_to_end && granted {
                 self.service_failed(now_ms, &lease, &ending);
             }
             None
-        } else {
-            self.attempt_ended(now_ms, &lease, &ending, granted)
         };
         self.tell_lease(&lease);
         self.effects.push(Effect::Ended(Box::new(Over {
             lease: id,
             key: lease.spec.key,
+            job,
             version: lease.version,
             node: lease.node,
             ending,
@@ -533,7 +521,9 @@ impl Grid {
             };
         }
         let is = |phase: fn(&PartPhase) -> bool| app.parts.iter().any(|part| phase(&part.phase));
-        if is(|p| matches!(p, PartPhase::Running(_))) {
+        // What is over and not recorded yet is on no bill.
+        let recording = self.leases_of(id).any(|lease| lease.phase == Phase::Ended);
+        if recording || is(|p| matches!(p, PartPhase::Running(_))) {
             AppState::Running
         } else if is(|p| matches!(p, PartPhase::Queued { .. })) {
             AppState::Pending
@@ -550,10 +540,5 @@ impl Grid {
             .iter()
             .filter(|(_, lease)| lease.has_epoch() && lease.phase != Phase::Ended)
             .map(|(id, lease)| (*id, &lease.counters))
-    }
-
-    /// An unchanging description of a node for the leases placed on it.
-    fn info(&self, node: NodeId) -> Option<Arc<kinesis_protocol::NodeInfo>> {
-        self.nodes.get(&node).map(|node| Arc::new(node.info.clone()))
     }
 }

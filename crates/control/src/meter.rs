@@ -2,9 +2,10 @@
 //!
 //! Two bounds. What no honest meter can say (more wall time than has passed since the grant, more
 //! CPU or memory than that time and the granted resources allow) refuses the whole report: nothing
-//! of it is recorded. What the utility's own ingress saw less of (requests, bytes, busy time) is cut
-//! to what it saw: a supplier is paid for what both ends can vouch for. Either way the next report
-//! carries the total again, so an honest supplier loses nothing by a report that came early.
+//! of it is recorded. What the utility's own ingress saw less of (requests, bytes, busy time), and
+//! work that nobody is to pay for any more, is cut: a supplier is paid for what both ends can vouch
+//! for. Either way the next report carries the total again, so an honest supplier loses nothing by a
+//! report that came early.
 
 use kinesis_protocol::{Counters, Resources, usage::Traffic};
 
@@ -30,8 +31,10 @@ pub struct Observed {
 pub struct Bounds<'a> {
     /// What it was granted.
     pub granted: &'a Resources,
-    /// Milliseconds since the grant, until it was fenced.
+    /// Milliseconds since the grant.
     pub held_ms: u64,
+    /// The working time that may be paid: until it was fenced, and as it was reported before.
+    pub paid_ms: u64,
     /// The longest its work may take at all: a job's own limit.
     pub wall_ms_max: Option<u64>,
     /// What the ingress saw; `None` for jobs, whose traffic nobody sees and nobody pays for.
@@ -71,31 +74,37 @@ pub fn accept(
     if let Some((counter, reported, most)) = report.exceeds(&most) {
         return Err(Refused::Impossible { counter, reported, most });
     }
-    let mut seen = *report;
-    if let Some(observed) = bounds.observed {
-        let busy = observed.busy_ms;
-        let busy = busy.saturating_add(BUSY_SLACK_MS + busy / BUSY_SLACK_SHARE).min(wall_most);
-        let most = Counters::ceiling(bounds.granted, busy, &observed.traffic);
-        seen = Counters {
-            wall_ms: seen.wall_ms.min(busy),
-            cpu_ms: seen.cpu_ms.min(most.cpu_ms),
-            energy_mj: seen.energy_mj.min(most.energy_mj),
-            gpu_ms: seen.gpu_ms.min(most.gpu_ms),
-            mem_mib_ms: seen.mem_mib_ms.min(most.mem_mib_ms),
-            vram_mib_ms: seen.vram_mib_ms.min(most.vram_mib_ms),
-            rx_bytes: seen.rx_bytes.min(most.rx_bytes),
-            tx_bytes: seen.tx_bytes.min(most.tx_bytes),
-            requests: seen.requests.min(most.requests),
-            ..seen
-        };
-        if observed.traffic.requests == 0 {
-            // Nobody asked it anything: whatever it did, nobody ordered.
-            seen = Counters { energy_source: seen.energy_source, ..Counters::default() };
+    let paid = bounds.paid_ms.min(wall_most);
+    let (wall, traffic) = match bounds.observed {
+        Some(Observed { traffic, busy_ms }) => {
+            let slack = BUSY_SLACK_MS + busy_ms / BUSY_SLACK_SHARE;
+            (busy_ms.saturating_add(slack).min(paid), traffic)
         }
-    } else {
-        seen = Counters { rx_bytes: 0, tx_bytes: 0, requests: 0, ..seen };
+        // Nobody sees the traffic of a job, and nobody pays for it.
+        None => (paid, Traffic::default()),
+    };
+    let mut seen = least(report, &Counters::ceiling(bounds.granted, wall, &traffic));
+    if bounds.observed.is_some_and(|observed| observed.traffic.requests == 0) {
+        // Nobody asked it anything: whatever it did, nobody ordered.
+        seen = Counters { energy_source: seen.energy_source, ..Counters::default() };
     }
     Ok(accepted.max(&seen))
+}
+
+/// What of a report is within `most`.
+fn least(report: &Counters, most: &Counters) -> Counters {
+    Counters {
+        wall_ms: report.wall_ms.min(most.wall_ms),
+        cpu_ms: report.cpu_ms.min(most.cpu_ms),
+        gpu_ms: report.gpu_ms.min(most.gpu_ms),
+        mem_mib_ms: report.mem_mib_ms.min(most.mem_mib_ms),
+        vram_mib_ms: report.vram_mib_ms.min(most.vram_mib_ms),
+        energy_mj: report.energy_mj.min(most.energy_mj),
+        energy_source: report.energy_source,
+        rx_bytes: report.rx_bytes.min(most.rx_bytes),
+        tx_bytes: report.tx_bytes.min(most.tx_bytes),
+        requests: report.requests.min(most.requests),
+    }
 }
 
 #[cfg(test)]
@@ -107,7 +116,7 @@ mod tests {
         Resources { cpu_millis: 1000, mem_mib: 64, disk_mib: 0, gpus: 0, vram_mib: 0 };
 
     fn bounds(held_ms: u64, observed: Option<Observed>) -> Bounds<'static> {
-        Bounds { granted: &GRANTED, held_ms, wall_ms_max: None, observed }
+        Bounds { granted: &GRANTED, held_ms, wall_ms_max: None, paid_ms: u64::MAX, observed }
     }
 
     fn used(wall_ms: u64) -> Counters {
@@ -163,6 +172,16 @@ mod tests {
         let told = Counters { rx_bytes: u64::MAX, tx_bytes: u64::MAX, ..used(900) };
         let accepted = accept(&Counters::default(), &told, &bounds(1_000, None)).unwrap();
         assert_eq!(accepted, Counters { tx_bytes: 0, requests: 0, ..used(900) });
+    }
+
+    #[test]
+    fn work_that_nobody_pays_for_any_more_is_cut() {
+        for observed in [None, saw(905, 3)] {
+            let fenced = Bounds { paid_ms: 300, ..bounds(1_000, observed) };
+            let accepted = accept(&used(100), &used(900), &fenced).unwrap();
+            assert_eq!((accepted.wall_ms, accepted.mem_mib_ms), (300, 300 * 64));
+            assert_eq!(accept(&used(500), &used(900), &fenced).unwrap().wall_ms, 500);
+        }
     }
 
     #[test]

@@ -36,6 +36,10 @@ const TOKEN_DIGITS: usize = 64;
 const BYTE_PRICE_MAX: AttoUsd = AttoUsd(10_000_000_000);
 /// The most that is paid for a millijoule: about $10 for a kilowatt-hour.
 const MILLIJOULE_PRICE_MAX: AttoUsd = AttoUsd(3_000_000_000);
+/// Recorded nodes are looked through after so many records.
+const PRUNE_EVERY: u64 = 512;
+/// For how long a node that never held a lease stays recorded.
+const KNOWN_FOR_MS: u64 = 30 * 86_400_000;
 /// How many stretches of a benchmark are recomputed.
 const STRETCHES_CHECKED: usize = 2;
 
@@ -267,10 +271,18 @@ impl Control {
 
     fn remember_node(self: &Arc<Self>, info: &NodeInfo, benchmark: Option<Benchmark>) {
         let (this, info) = (Arc::clone(self), info.clone());
+        let before = self.nodes_remembered.fetch_add(1, Ordering::Relaxed);
         self.spawn(async move {
             let now = this.clock.now_ms();
             if let Err(problem) = this.store.upsert_node(&info, benchmark, now).await {
                 warn!(node = info.node.short(), error = ?problem, "a node could not be recorded");
+            }
+            if before % PRUNE_EVERY == 0 {
+                let keep = this.sessions.lock().keys().copied().collect();
+                let (since, most) = (now.saturating_sub(KNOWN_FOR_MS), this.config.nodes_max);
+                if let Err(problem) = this.store.prune_nodes(since, most, &keep).await {
+                    warn!(error = ?problem, "nodes that are long gone could not be forgotten");
+                }
             }
         });
     }

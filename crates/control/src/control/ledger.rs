@@ -1,27 +1,25 @@
-//! Once a second: post what was used, sign what is owed, hand out the proofs, judge the budgets.
+//! Once a second: post what was used, judge the budgets, sign what is owed, hand out the proofs.
 //!
 //! The order keeps every crash harmless. A tick's number is reserved before anything is posted under
 //! it; postings follow cumulative counters, so posting again posts nothing; a root is signed only
 //! over what is posted and covered by the escrow, and is kept before a supplier sees it.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{HashMap, HashSet},
     sync::{Arc, atomic::Ordering},
 };
 
 use kinesis_protocol::{
-    AccountId, Address, AppId, Counters, LeaseId, NanoJoule, NanoUsd, PaymentRoot, PaymentTree,
-    SignedRoot, U256, Workload, message::ToAgent, root::PaymentProof,
+    Address, Counters, LeaseId, NanoJoule, PaymentRoot, PaymentTree, SignedRoot, U256,
+    message::ToAgent, root::PaymentProof,
 };
-use kinesis_store::{AppState as StoredState, LeasePosted, TickPosted, TickPosting};
+use kinesis_store::{LeasePosted, TickPosted, TickPosting};
 use tracing::warn;
 
-use super::Control;
+use super::{Control, judge::Judged, owed::Owed};
 use crate::{
     ControlError, Cover,
     api::{Event, RootView},
-    budget::{self, Verdict},
-    grid::Stop,
 };
 
 /// What the ledger remembers between two ticks. The store knows better after a restart.
@@ -30,13 +28,15 @@ pub(crate) struct Ledger {
     posted: HashMap<LeaseId, Counters>,
     /// What suppliers earned since the tick before.
     pub(super) earned: HashMap<Address, NanoJoule>,
-    warned: HashSet<AppId>,
+    pub(super) judged: Judged,
+    pub(super) owed: Owed,
     unsigned: bool,
 }
 
 impl Ledger {
     pub(super) fn posted(&mut self, posted: &LeasePosted) {
         *self.earned.entry(posted.supplier).or_default() += posted.difference.supplier_nanojoule;
+        self.owed.read_again(posted.supplier);
     }
 
     /// Something may be unsigned: look at the earnings at the next tick.
@@ -50,7 +50,6 @@ impl Ledger {
 pub(crate) struct SignedTree {
     pub(super) tree: PaymentTree,
     pub(super) signed: SignedRoot,
-    pub(super) amounts: BTreeMap<Address, U256>,
     pub(super) signed_at_ms: u64,
 }
 
@@ -68,7 +67,7 @@ impl SignedTree {
             tick: root.tick,
             root: root.root,
             total_wei: root.total,
-            payees: u32::try_from(self.amounts.len()).unwrap_or(u32::MAX),
+            payees: u32::try_from(self.tree.len()).unwrap_or(u32::MAX),
             signed_at_ms: self.signed_at_ms,
         }
     }
@@ -88,22 +87,6 @@ pub(super) fn owed(cover: &Cover, total_wei: U256, fee_bp: u32) -> U256 {
 }
 
 impl Control {
-    /// The tree over everything earned so far, with its payees.
-    pub(super) async fn payment_tree(
-        &self,
-    ) -> Result<(PaymentTree, BTreeMap<Address, U256>), ControlError> {
-        let earnings = self.store.earnings_all(self.payer.series).await?;
-        let amounts: BTreeMap<Address, U256> = earnings
-            .into_iter()
-            .map(|earning| (earning.supplier, earning.cumulative_nanojoule.to_wei()))
-            .filter(|(_, wei)| !wei.is_zero())
-            .collect();
-        let payees = amounts.iter().map(|(supplier, wei)| (*supplier, *wei)).collect();
-        let tree = PaymentTree::new(payees)
-            .map_err(|error| ControlError::Invalid(format!("no payment tree: {error}")))?;
-        Ok((tree, amounts))
-    }
-
     /// One tick.
     pub(super) async fn tick(self: &Arc<Self>) -> Result<(), ControlError> {
         let mut ledger = self.ledger.lock().await;
@@ -120,6 +103,7 @@ impl Control {
         let earned = std::mem::take(&mut ledger.earned);
         let mut recent = earned;
         let mut reserved = None;
+        let mut posted = TickPosted::default();
         if !changed.is_empty() || ended {
             let posting = TickPosting {
                 series: self.payer.series,
@@ -128,11 +112,13 @@ impl Control {
                 leases: changed.clone(),
             };
             reserved = Some(posting.tick);
-            let posted = match self.store.post_tick(&posting, self.clock.now_ms()).await {
+            posted = match self.store.post_tick(&posting, self.clock.now_ms()).await {
                 Ok(posted) => posted,
                 Err(error) => {
                     // The counters are cumulative: the next tick posts all of it.
                     self.unposted.store(true, Ordering::Release);
+                    // It may have been posted all the same.
+                    ledger.owed.read_all_again();
                     return Err(error.into());
                 }
             };
@@ -142,24 +128,37 @@ impl Control {
                     grid.set_balance(*account, *balance);
                 }
             }
+            if posted.already {
+                ledger.owed.read_all_again();
+            }
+            for (supplier, cumulative) in &posted.suppliers {
+                ledger.owed.earned(*supplier, *cumulative);
+            }
             ledger.posted.extend(changed);
             ledger.unsigned = true;
             for lease in &posted.leases {
                 *recent.entry(lease.supplier).or_default() += lease.difference.supplier_nanojoule;
             }
-            self.judge_budgets(&mut ledger, &posted).await?;
+        }
+        if let Err(problem) = self.judge(&mut ledger.judged, &posted).await {
+            // What is owed is signed all the same.
+            warn!(error = ?problem, "budgets are looked at again in a moment");
         }
         self.recent.store(Arc::new(recent));
         if ledger.unsigned {
-            ledger.unsigned = !self.sign(reserved).await?;
+            ledger.unsigned = !self.sign(&mut ledger.owed, reserved).await?;
         }
         Ok(())
     }
 
     /// Signs what is owed, if it is more than was signed last. Says whether everything owed is
     /// signed.
-    async fn sign(self: &Arc<Self>, reserved: Option<u64>) -> Result<bool, ControlError> {
-        let (tree, amounts) = self.payment_tree().await?;
+    async fn sign(
+        self: &Arc<Self>,
+        owed: &mut Owed,
+        reserved: Option<u64>,
+    ) -> Result<bool, ControlError> {
+        let tree = self.payment_tree(owed).await?;
         let before = self.signed.load_full();
         let last = before.as_ref().map(|signed| signed.signed.root.root).unwrap_or_default();
         if tree.root() == last {
@@ -188,10 +187,10 @@ impl Control {
             root: tree.root(),
             total,
         };
-        let signed = self.settle.sign(root)?;
+        let signed = self.settle.sign(root).await?;
         let signed_at_ms = self.clock.now_ms();
         self.store.save_root(&signed, signed_at_ms).await?;
-        let signed = Arc::new(SignedTree { tree, signed, amounts, signed_at_ms });
+        let signed = Arc::new(SignedTree { tree, signed, signed_at_ms });
         self.signed.store(Some(Arc::clone(&signed)));
         self.hand_out(before.as_deref(), &signed);
         self.tell(Event::Tick { tick, total_wei: total });
@@ -206,8 +205,8 @@ impl Control {
             up.map(|node| (node.info.node, node.info.supplier)).collect()
         };
         for (node, supplier) in nodes {
-            let old = before.and_then(|before| before.amounts.get(&supplier));
-            let new = signed.amounts.get(&supplier);
+            let old = before.and_then(|before| before.tree.amount(supplier));
+            let new = signed.tree.amount(supplier);
             if new.is_some()
                 && old != new
                 && let Some(payment) = signed.proof(supplier)
@@ -224,99 +223,12 @@ impl Control {
         Some(ToAgent::Payment { payment, joule_price: self.config.joule_price })
     }
 
-    /// Warns and stops what costs more than it may.
-    async fn judge_budgets(
-        self: &Arc<Self>,
-        ledger: &mut Ledger,
-        posted: &TickPosted,
-    ) -> Result<(), ControlError> {
-        let mut ticked: BTreeMap<AppId, NanoUsd> = BTreeMap::new();
-        for lease in &posted.leases {
-            *ticked.entry(lease.app).or_default() += lease.difference.customer_nanousd();
-        }
-        // Attempts at jobs are posted when they complete; until then their cost is known all the same.
-        let mut accrued: BTreeMap<AppId, NanoUsd> = BTreeMap::new();
-        let mut by_account: HashMap<AccountId, NanoUsd> = HashMap::new();
-        let mut watched = BTreeMap::new();
-        {
-            let grid = self.grid.lock();
-            for lease in grid.leases().values() {
-                let app = lease.spec.key.app;
-                let Some(account) = grid.apps().get(&app).map(|app| app.spec.account) else {
-                    continue;
-                };
-                if matches!(lease.spec.workload, Workload::Job(_)) && lease.is_live() {
-                    let share = lease.spec.prices.cost(&lease.counters);
-                    let cost =
-                        share + share.share(self.terms.margin_bp) + share.share(self.terms.fee_bp);
-                    *accrued.entry(app).or_default() += cost;
-                    *by_account.entry(account).or_default() += cost;
-                }
-            }
-            for app in ticked.keys().chain(accrued.keys()) {
-                if let Some(app) = grid.apps().get(app).filter(|app| app.stop.is_none()) {
-                    watched.insert(app.spec.id, app.spec.clone());
-                }
-            }
-        }
-        for (app, spec) in watched {
-            let extra = accrued.get(&app).copied().unwrap_or_default();
-            let recorded = if spec.service().is_some() {
-                match posted.apps.iter().find(|(posted, _)| *posted == app) {
-                    Some((_, spent)) => *spent,
-                    None => self.store.spent(app).await?,
-                }
-            } else {
-                self.store.spent_version(spec.version).await?
-            };
-            let balance = match posted.accounts.iter().find(|(id, _)| *id == spec.account) {
-                Some((_, balance)) => *balance,
-                None => self.store.account(spec.account).await?.balance_nanousd,
-            };
-            let pending = by_account.get(&spec.account).copied().unwrap_or_default();
-            let spent = recorded + extra;
-            let budget = &spec.manifest.budget;
-            let last = ticked.get(&app).copied().unwrap_or_default();
-            let verdict =
-                budget::judge(spent, last, budget.usd, budget.warn_percent, balance - pending);
-            let event = |stopped| Event::Budget {
-                app,
-                name: spec.manifest.name.clone(),
-                spent_nanousd: spent,
-                budget_nanousd: budget.usd.unwrap_or(balance),
-                stopped,
-            };
-            match verdict {
-                Verdict::Fine => {}
-                Verdict::Warn => {
-                    if ledger.warned.insert(app) {
-                        self.tell(event(false));
-                    }
-                }
-                Verdict::Stop => {
-                    let alone = NanoUsd(i64::MAX);
-                    let by_budget =
-                        budget::judge(spent, last, budget.usd, budget.warn_percent, alone);
-                    let reason = match budget.usd {
-                        Some(budget) if by_budget == Verdict::Stop => {
-                            format!("it cost {spent} of its budget of {budget}")
-                        }
-                        _ => "the account's balance is used up".to_owned(),
-                    };
-                    let state = StoredState::OverBudget;
-                    let now = self.clock.now_ms();
-                    self.store.set_app_state(app, state, Some(&reason), now).await?;
-                    self.with(|grid, now| grid.stop_app(now, app, Stop::Budget));
-                    self.tell(event(true));
-                }
-            }
-        }
-        Ok(())
-    }
-
     /// Keeps the escrow funded, and knows what it holds.
     pub(super) async fn treasure(self: Arc<Self>) {
         loop {
+            if let Err(problem) = self.settle.settle().await {
+                warn!(error = ?problem, "what was sent to the chain could not be looked after");
+            }
             if let Err(problem) = self.fund_escrow().await {
                 warn!(error = ?problem, "the escrow could not be looked after");
             }

@@ -1,26 +1,21 @@
 //! What customers, operators and suppliers ask for.
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
 use kinesis_protocol::{
-    AccountId, Address, AppId, Manifest, NanoJoule, NanoUsd, VersionId, manifest::Kind,
+    AccountId, AppId, Ending, Manifest, NanoUsd, Replica, VersionId, manifest::Kind,
 };
 use kinesis_store::{
     App, AppKind, AppState as StoredState, ArtifactRef as StoredArtifact, Idempotency,
     IdempotencyKey, NewVersion, PartState, StoreError,
 };
-use tracing::error;
 
 use super::{Control, restore};
 use crate::{
     ControlError,
-    api::{
-        AccountView, AppView, ArtifactRef, Bill, DeployRequest, NewAccount, OutputView, Quote,
-        WithdrawRequest, WithdrawalView,
-    },
-    chain_settle::{hash_text, is_ours},
+    api::{AccountView, AppView, ArtifactRef, Bill, DeployRequest, NewAccount, OutputView, Quote},
     grid::{AppSpec, Stop},
 };
 
@@ -99,7 +94,9 @@ impl Control {
             manifest: Arc::new(manifest),
             artifacts: Arc::new(request.artifacts.clone()),
         };
-        Ok(self.grid.lock().quote(&spec))
+        // What takes its time takes it without the grid.
+        let fleet = self.grid.lock().snapshot(self.clock.now_ms(), account);
+        Ok(fleet.quote(&spec))
     }
 
     /// Deploys an app, or a new version of one, once for each idempotency key.
@@ -113,6 +110,14 @@ impl Control {
         idempotency: Option<&Idempotency>,
     ) -> Result<AppView, ControlError> {
         let manifest = manifest_of(request)?;
+        if let Some(idempotency) = idempotency
+            && let Some(app) = self.store.deployed(account, idempotency).await?
+        {
+            // What is there by now is no reason to refuse what was done.
+            let _one = self.deploying.lock().await;
+            self.want(&app).await?;
+            return self.view_app(app).await;
+        }
         self.check_artifacts(account, &manifest, request).await?;
         self.check_balance(account).await?;
         let _one = self.deploying.lock().await;
@@ -319,9 +324,7 @@ impl Control {
         follow: bool,
     ) -> Result<BoxStream<'static, std::io::Result<Bytes>>, ControlError> {
         let app = self.named(account, name).await?;
-        let leases = self.store.leases_of(app.id).await?;
-        let mut leases: Vec<_> =
-            leases.into_iter().filter(|lease| lease.spec.key.replica.0 == replica).collect();
+        let leases = self.store.logged_leases(app.id, Replica(replica)).await?;
         if leases.is_empty() {
             return Err(ControlError::NotFound {
                 what: "replica",
@@ -330,12 +333,8 @@ impl Control {
             });
         }
         // What serves or worked last, before what only stands by.
-        leases.sort_by_key(|lease| {
-            let stood_by = lease.activated_at_ms.is_none();
-            (stood_by, std::cmp::Reverse(lease.spec.key.epoch))
-        });
-        for lease in &leases {
-            if let Some(log) = self.open_log(lease.id(), lease.node, follow).await {
+        for (lease, node) in leases {
+            if let Some(log) = self.open_log(lease, node, follow).await {
                 return Ok(log);
             }
         }
@@ -354,84 +353,25 @@ impl Control {
         name: &str,
     ) -> Result<Vec<OutputView>, ControlError> {
         let app = self.named(account, name).await?;
-        let mut outputs = Vec::new();
-        for part in self.store.job_parts(app.version).await? {
-            if part.state == PartState::Completed {
-                outputs.extend(self.outputs_of(&part).await?.into_iter().map(|file| OutputView {
-                    part: part.part.0,
+        let parts = self.store.job_parts(app.version).await?;
+        let completed: HashSet<Replica> = parts
+            .iter()
+            .filter(|part| part.state == PartState::Completed)
+            .map(|part| part.part)
+            .collect();
+        let mut views = Vec::new();
+        for attempt in self.store.attempts(app.version, u32::MAX, true).await? {
+            let Some(Ending::Completed { outputs, .. }) = attempt.ending else { continue };
+            if completed.contains(&attempt.part) {
+                views.extend(outputs.into_iter().map(|file| OutputView {
+                    part: attempt.part.0,
                     path: file.path,
                     hash: file.hash,
                     bytes: file.bytes,
                 }));
             }
         }
-        Ok(outputs)
-    }
-
-    /// Pays a supplier in USD: redeems its proof towards the desk, once for each cumulative amount.
-    ///
-    /// # Errors
-    /// Where proof, signature or deadline do not hold, or the chain refuses.
-    pub async fn withdraw(
-        &self,
-        supplier: Address,
-        request: &WithdrawRequest,
-    ) -> Result<WithdrawalView, ControlError> {
-        let payment = &request.payment;
-        if !is_ours(payment, &self.payer, supplier) {
-            return Err(ControlError::Invalid(
-                "the proof is not this utility's, not this supplier's, or does not hold".into(),
-            ));
-        }
-        if request.deadline <= self.clock.now_ms() / 1_000 {
-            return Err(ControlError::Invalid("the signature's deadline has passed".into()));
-        }
-        let cumulative = NanoJoule::from_wei(payment.cumulative_wei)
-            .ok_or_else(|| ControlError::Invalid("the amount is too large".into()))?;
-        let series = self.payer.series;
-        let now = self.clock.now_ms();
-        // One at a time: what one redemption brings must not be taken for another's.
-        let _one = self.withdrawing.lock().await;
-        let begun = self.store.begin_withdrawal(series, supplier, cumulative, now).await?;
-        let done = match (begun.redeemed_nanojoule, begun.paid_nanousd) {
-            (Some(_), Some(_)) => begun,
-            _ => {
-                let redeemed = self
-                    .settle
-                    .redeem_to_payer(payment, request.deadline, &request.signature)
-                    .await?;
-                if redeemed.paid_wei.is_zero() {
-                    error!(%supplier, %cumulative, "a withdrawal was redeemed before it was paid");
-                    return Err(ControlError::Conflict(
-                        "all of it was redeemed on chain before: there is nothing left to pay; \
-                         if it was redeemed to this utility, its operator settles it by hand"
-                            .into(),
-                    ));
-                }
-                let joule = NanoJoule::from_wei(redeemed.paid_wei)
-                    .ok_or_else(|| ControlError::Invalid("the amount is too large".into()))?;
-                let usd = self.config.joule_price.to_usd(joule);
-                let hash = hash_text(redeemed.transaction);
-                self.store
-                    .finish_withdrawal(
-                        series,
-                        supplier,
-                        cumulative,
-                        joule,
-                        usd,
-                        hash.as_deref(),
-                        self.clock.now_ms(),
-                    )
-                    .await?
-            }
-        };
-        Ok(WithdrawalView {
-            supplier,
-            redeemed_nanojoule: done.redeemed_nanojoule.unwrap_or_default(),
-            paid_nanousd: done.paid_nanousd.unwrap_or_default(),
-            cumulative_nanojoule: cumulative,
-            transaction: done.transaction.and_then(|hash| hash.parse().ok()),
-        })
+        Ok(views)
     }
 }
 

@@ -7,9 +7,11 @@ use std::{
     time::Duration,
 };
 
-use kinesis_protocol::{AppId, Ending, LeaseId, lease::LOG_BYTES_MAX, message::StreamOpen};
+use kinesis_protocol::{
+    AppId, Ending, Epoch, LeaseId, Workload, lease::LOG_BYTES_MAX, message::StreamOpen,
+};
 use kinesis_store::{
-    AppState as StoredState, JobCompletion, JobPosted, NewLease, PartState, StoreError,
+    AppState as StoredState, AttemptEnd, AttemptEnded, NewLease, StoreError, Then,
 };
 use tokio::io::AsyncReadExt;
 use tracing::{error, warn};
@@ -27,6 +29,15 @@ const PRUNE_EVERY: u64 = 16;
 /// The pause before a write that failed is tried again.
 const RETRY: Duration = Duration::from_millis(250);
 
+/// Why something was not written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Unwritten {
+    /// It never can be: what it concerns is not there any more.
+    Never,
+    /// The utility stops first: a restart finds what is missing and does it again.
+    Stopping,
+}
+
 impl Control {
     /// Makes a lease durable, then has its node asked.
     pub(super) async fn place(self: Arc<Self>, lease: Lease) {
@@ -34,20 +45,23 @@ impl Control {
         let epoch = match self.make_durable(lease).await {
             Ok(epoch) => Some(epoch),
             Err(problem) => {
-                warn!(lease = %id, error = ?problem, "a lease could not be recorded");
+                warn!(lease = %id, ?problem, "a lease could not be recorded");
                 None
             }
         };
         self.with(|grid, now| grid.placed(now, id, epoch));
     }
 
-    async fn make_durable(&self, lease: Lease) -> Result<kinesis_protocol::Epoch, StoreError> {
+    /// Gives a lease its epoch and writes it down, a job's with its part. Every step may be repeated,
+    /// and is until it is done: half of it would leave a part that waits for nobody.
+    async fn make_durable(&self, lease: Lease) -> Result<Epoch, Unwritten> {
         let key = lease.spec.key;
-        let epoch = self.store.next_epoch(key.app, key.replica).await?;
+        let next = || self.store.next_epoch(key.app, key.replica);
+        let epoch = self.until_done("an epoch", next).await?;
         let mut spec = lease.spec;
         spec.key.epoch = epoch;
         let id = spec.lease;
-        let job = matches!(spec.workload, kinesis_protocol::Workload::Job(_));
+        let job = matches!(spec.workload, Workload::Job(_));
         let new = NewLease {
             spec,
             version: lease.version,
@@ -58,78 +72,75 @@ impl Control {
             tier: lease.info.tier,
             terms: self.terms,
         };
-        self.store.insert_lease(&new, lease.placed_at_ms).await?;
-        if job && !self.store.start_part(lease.version, key.replica, id).await? {
-            let ending = Ending::Released;
-            self.store.end_lease(id, &lease.counters, &ending, self.clock.now_ms()).await?;
-            return Err(StoreError::Invalid("the part is not queued any more".into()));
+        let insert = || self.store.insert_lease(&new, lease.placed_at_ms);
+        self.until_done("a lease", insert).await?;
+        let start = || self.store.start_part(lease.version, key.replica, id);
+        if job && !self.until_done("a part's start", start).await? {
+            // Its job was stopped, or replaced, a moment ago.
+            let released = Ending::Released;
+            let end = || self.store.end_lease(id, &lease.counters, &released, self.clock.now_ms());
+            self.until_done("the end of a lease", end).await?;
+            return Err(Unwritten::Never);
         }
         Ok(epoch)
     }
 
     pub(super) async fn record_activation(self: Arc<Self>, lease: LeaseId) {
-        self.until_done("a take-over", || self.store.activate_lease(lease, self.clock.now_ms()))
-            .await;
+        // Where it cannot be, a restart takes it for a standby that has to be told again.
+        let activate = || self.store.activate_lease(lease, self.clock.now_ms());
+        let _ = self.until_done("a take-over", activate).await;
     }
 
+    /// Records the end of a lease, keeps its log, and only then lets its node, and the grid, forget
+    /// it: an app whose ends are not recorded is not shown as over.
     pub(super) async fn record_end(self: Arc<Self>, over: Over) {
-        self.keep_log(&over).await;
-        let now = || self.clock.now_ms();
-        match &over.part {
-            Some(PartOutcome::Completed) => {
-                let completion = JobCompletion {
-                    lease: over.lease,
-                    counters: over.counters,
-                    ending: over.ending.clone(),
-                    joule_price: self.config.joule_price,
-                };
-                let posted = self
-                    .until_done("a completed part", || {
-                        self.store.post_job_completion(&completion, now())
-                    })
-                    .await;
-                if let Some(JobPosted::Billed(posted)) = posted {
-                    self.ledger.lock().await.posted(&posted);
-                    if let Ok(account) = self.store.account(posted.account).await {
-                        let balance = account.balance_nanousd;
-                        self.grid.lock().set_balance(account.account, balance);
-                    }
-                }
-            }
-            outcome => {
-                self.until_done("the end of a lease", || {
-                    self.store.end_lease(over.lease, &over.counters, &over.ending, now())
-                })
-                .await;
-                let (version, part, lease) = (over.version, over.key.replica, over.lease);
-                match outcome {
-                    Some(PartOutcome::Again { reason, counts, not_before_ms }) => {
-                        self.until_done("a part's next try", || {
-                            self.store.requeue_part(
-                                version,
-                                part,
-                                lease,
-                                reason,
-                                *counts,
-                                *not_before_ms,
-                            )
-                        })
-                        .await;
-                    }
-                    Some(PartOutcome::Failed { reason }) => {
-                        self.until_done("a part's failure", || {
-                            self.store.end_part(version, part, PartState::Failed, reason)
-                        })
-                        .await;
-                    }
-                    _ => {}
-                }
-            }
+        let written = if over.job {
+            self.record_attempt(&over).await
+        } else {
+            let now = || self.clock.now_ms();
+            let end = || self.store.end_lease(over.lease, &over.counters, &over.ending, now());
+            self.until_done("the end of a lease", end).await.map(drop)
+        };
+        if written == Err(Unwritten::Stopping) {
+            // Its node says it again after the restart.
+            return;
         }
         self.unposted.store(true, Ordering::Release);
+        self.keep_log(&over).await;
         self.with(|grid, _| grid.recorded(over.lease));
         self.traffic.lock().remove(&over.lease);
         self.outputs.lock().remove(&over.lease);
+    }
+
+    /// Records the end of an attempt, with what follows for its part and its bill.
+    async fn record_attempt(&self, over: &Over) -> Result<(), Unwritten> {
+        let then = match &over.part {
+            Some(PartOutcome::Again { counts, not_before_ms }) => {
+                Then::Again { counts: *counts, not_before_ms: *not_before_ms }
+            }
+            Some(PartOutcome::Failed) => Then::Failed,
+            Some(PartOutcome::Completed) | None => Then::Nothing,
+        };
+        let end = AttemptEnd {
+            lease: over.lease,
+            counters: over.counters,
+            ending: over.ending.clone(),
+            then,
+            joule_price: self.config.joule_price,
+        };
+        let write = || self.store.end_attempt(&end, self.clock.now_ms());
+        let ended = self.until_done("an attempt's end", write).await?;
+        if let AttemptEnded::Already(_) = ended {
+            // Maybe by a try of just now, of which nothing was heard.
+            self.ledger.lock().await.owed.read_all_again();
+        } else if let AttemptEnded::Billed(posted) = ended {
+            self.ledger.lock().await.posted(&posted);
+            if let Ok(account) = self.store.account(posted.account).await {
+                let balance = account.balance_nanousd;
+                self.grid.lock().set_balance(account.account, balance);
+            }
+        }
+        Ok(())
     }
 
     pub(super) async fn record_state(
@@ -145,30 +156,37 @@ impl Control {
             AppState::Stopped => StoredState::Stopped,
             AppState::Pending | AppState::Running | AppState::Idle => return,
         };
-        self.until_done("the state of an app", || {
-            self.store.set_app_state(app, state, reason.as_deref(), self.clock.now_ms())
-        })
-        .await;
+        // Where it cannot be, a restart finds all parts over and says so again.
+        let change =
+            || self.store.set_app_state(app, state, reason.as_deref(), self.clock.now_ms());
+        let _ = self.until_done("the state of an app", change).await;
     }
 
-    /// Writes until it is written. `None` where it never can be: what it concerns is not there, or
-    /// the utility shuts down; a restart finds what is missing and does it again.
-    async fn until_done<T, F>(&self, what: &str, mut write: impl FnMut() -> F) -> Option<T>
+    /// Writes until it is written, or never can be.
+    async fn until_done<T, F>(
+        &self,
+        what: &str,
+        mut write: impl FnMut() -> F,
+    ) -> Result<T, Unwritten>
     where
         F: Future<Output = Result<T, StoreError>>,
     {
         loop {
             match write().await {
-                Ok(done) => return Some(done),
-                Err(problem @ (StoreError::NotFound { .. } | StoreError::Invalid(_))) => {
+                Ok(done) => return Ok(done),
+                Err(
+                    problem @ (StoreError::NotFound { .. }
+                    | StoreError::Invalid(_)
+                    | StoreError::StaleEpoch(_)),
+                ) => {
                     error!(what, error = ?problem, "could not be recorded");
-                    return None;
+                    return Err(Unwritten::Never);
                 }
                 Err(problem) => warn!(what, error = ?problem, "is recorded again in a moment"),
             }
             tokio::select! {
                 () = tokio::time::sleep(RETRY) => {}
-                () = self.stopping.cancelled() => return None,
+                () = self.stopping.cancelled() => return Err(Unwritten::Stopping),
             }
         }
     }

@@ -13,23 +13,24 @@ use super::{Control, ledger::SignedTree};
 use crate::{
     ControlError,
     api::ArtifactRef,
-    grid::{AppSpec, Lease, PartPhase, PartSlot, Phase, Stop},
+    grid::{AppSpec, Lease, Mark, PartPhase, PartSlot, Phase, Stop},
 };
 
 impl Control {
     /// The newest root, if the tree over what is posted still is its tree; otherwise the first tick
     /// signs a new one.
     pub(super) async fn restore_payments(&self) -> Result<(), ControlError> {
-        let (tree, amounts) = self.payment_tree().await?;
+        let mut ledger = self.ledger.lock().await;
+        let tree = self.payment_tree(&mut ledger.owed).await?;
         *self.owed_total.lock() = tree.total_wei();
         let newest = self.store.newest_root(self.payer.series).await?;
         if let Some((signed, signed_at_ms)) = newest
             && signed.root.root == tree.root()
             && signed.verify(self.payer.chain_id, self.payer.escrow)
         {
-            self.signed.store(Some(Arc::new(SignedTree { tree, signed, amounts, signed_at_ms })));
+            self.signed.store(Some(Arc::new(SignedTree { tree, signed, signed_at_ms })));
         }
-        self.ledger.lock().await.look_again();
+        ledger.look_again();
         Ok(())
     }
 
@@ -175,6 +176,9 @@ fn restored(lease: kinesis_store::Lease, version_number: u32, now: u64) -> Lease
         version_number,
         node: lease.node,
         info: Arc::new(info),
+        hedge: false,
+        claims: false,
+        marks: Mark::start(lease.created_at_ms.min(now)),
         standby: lease.role == LeaseRole::Standby,
         phase: Phase::Lost,
         since_ms: now,

@@ -1,9 +1,17 @@
 //! What is shown: the store's record, with what the grid knows this moment laid over it.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use kinesis_protocol::{Address, AppId, Counters, Ending, NanoUsd, lease::GuestFile};
-use kinesis_store::{App, AppKind as StoredKind, AppState as StoredState, JobPart, PartState};
+use kinesis_protocol::{
+    Address, AppId, Counters, Ending, LeaseId, Manifest, NanoUsd, Replica, VersionId,
+};
+use kinesis_store::{
+    App, AppKind as StoredKind, AppState as StoredState, Attempt, JobPart, PartState,
+};
 
 use super::Control;
 use crate::{
@@ -20,23 +28,41 @@ const PAGE_FOR: Duration = Duration::from_millis(500);
 /// How long an app that is over stays on the page.
 const OVER_FOR_MS: u64 = 600_000;
 /// The most apps on the page.
-const PAGE_APPS_MAX: usize = 200;
+const PAGE_APPS_MAX: u32 = 200;
+/// The most parts of a job on the page.
+const PAGE_PARTS_MAX: u32 = 16;
+/// How many of an app's versions are shown.
+const VERSIONS_SHOWN: u32 = 20;
+
+/// How much of an app is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Extent {
+    /// All parts of a job, with how each ended and what it left.
+    Whole,
+    /// The first parts, with where they run: what a page has room for.
+    Page,
+}
 
 impl Control {
+    /// What its owner sees of an app.
     pub(super) async fn view_app(&self, app: App) -> Result<AppView, ControlError> {
-        let versions = self.store.versions(app.id).await?;
-        let leases = self.store.leases_of(app.id).await?;
-        let spent = self.store.spent(app.id).await?;
+        self.view_app_to(app, Extent::Whole).await
+    }
+
+    async fn view_app_to(&self, app: App, extent: Extent) -> Result<AppView, ControlError> {
+        let mut versions = self.store.newest_versions(app.id, VERSIONS_SHOWN).await?;
+        versions.reverse();
+        let sums = self.store.app_sums(app.id).await?;
+        let recorded: HashMap<LeaseId, u64> = sums.open.into_iter().collect();
         let mut replicas = Vec::new();
-        let mut requests: u64 = 0;
-        let (state, mut reason) = {
+        let mut requests = sums.requests;
+        let (state, mut reason, held) = {
             let grid = self.grid.lock();
-            for lease in &leases {
-                let live = grid.leases().get(&lease.id());
-                let counters = live.map_or(lease.counters, |live| live.counters);
-                requests = requests.saturating_add(counters.requests);
-            }
             for lease in grid.leases_of(app.id) {
+                // What it answered since it was recorded.
+                let known = recorded.get(&lease.spec.lease);
+                let more = known.map_or(0, |known| lease.counters.requests.saturating_sub(*known));
+                requests = requests.saturating_add(more);
                 // One whose place was taken is kept only for its node to settle it.
                 let replaced = lease.standby || lease.fenced_at_ms.is_some();
                 if lease.phase == Phase::Ended || (lease.phase == Phase::Lost && replaced) {
@@ -56,29 +82,30 @@ impl Control {
                     counters: lease.counters,
                 });
             }
-            match (app.state, grid.apps().get(&app.id)) {
+            let held = grid.apps().get(&app.id);
+            let (state, reason) = match (app.state, held) {
                 (StoredState::Running, Some(held)) => (grid.state(app.id), held.reason.clone()),
                 (StoredState::Running, None) => (AppState::Pending, None),
                 (StoredState::Stopped, _) => (AppState::Stopped, None),
                 (StoredState::OverBudget, _) => (AppState::OverBudget, None),
                 (StoredState::Completed, _) => (AppState::Completed, None),
                 (StoredState::Failed, _) => (AppState::Failed, None),
-            }
+            };
+            let held = held.filter(|held| held.spec.version == app.version);
+            (state, reason, held.map(|held| Arc::clone(&held.spec.manifest)))
         };
         reason = app.reason.clone().or(reason);
         replicas.sort_by_key(|lease| (lease.replica, lease.role == Role::Standby, lease.epoch));
-        let wanted = versions.iter().find(|version| version.id == app.version);
-        let manifest =
-            wanted.and_then(|version| kinesis_protocol::Manifest::parse(&version.manifest).ok());
+        let budget_nanousd = match held {
+            Some(manifest) => manifest.budget.usd,
+            None => {
+                let wanted = self.store.version(app.version).await?;
+                Manifest::parse(&wanted.manifest).ok().and_then(|manifest| manifest.budget.usd)
+            }
+        };
         let job = match app.kind {
             StoredKind::Service => None,
-            StoredKind::Job => {
-                let mut parts = Vec::new();
-                for part in self.store.job_parts(app.version).await? {
-                    parts.push(self.view_part(part, &leases).await?);
-                }
-                Some(JobView { parts })
-            }
+            StoredKind::Job => Some(self.view_job(app.version, extent).await?),
         };
         let service = app.kind == StoredKind::Service;
         Ok(AppView {
@@ -99,49 +126,30 @@ impl Control {
                 .collect(),
             replicas,
             requests,
-            spent_nanousd: spent,
-            budget_nanousd: manifest.and_then(|manifest| manifest.budget.usd),
+            spent_nanousd: sums.spent_nanousd,
+            budget_nanousd,
             job,
             created_at_ms: app.created_at_ms,
             name: app.name,
         })
     }
 
-    async fn view_part(
-        &self,
-        part: JobPart,
-        leases: &[kinesis_store::Lease],
-    ) -> Result<PartView, ControlError> {
-        let newest = part.lease.and_then(|id| leases.iter().find(|lease| lease.id() == id));
-        let completed = part.state == PartState::Completed;
-        let ending = newest.and_then(|lease| lease.ending.as_ref()).map(Ending::to_string);
-        let outputs = if completed { self.outputs_of(&part).await? } else { Vec::new() };
-        let state = match part.state {
-            PartState::Queued => "queued",
-            PartState::Running => "running",
-            PartState::Completed => "completed",
-            PartState::Failed => "failed",
-            PartState::Cancelled => "stopped",
-        };
-        Ok(PartView {
-            part: part.part.0,
-            state: state.to_owned(),
-            attempts: part.attempts,
-            node: newest.map(|lease| lease.node),
-            node_name: newest.map(|lease| lease.node_name.clone()),
-            tier: newest.map(|lease| lease.tier),
-            ending: if completed { ending } else { part.reason.or(ending) },
-            wall_ms: newest.filter(|_| completed).map(|lease| lease.counters.wall_ms),
-            outputs,
-        })
-    }
-
-    pub(super) async fn outputs_of(&self, part: &JobPart) -> Result<Vec<GuestFile>, ControlError> {
-        let Some(lease) = part.lease else { return Ok(Vec::new()) };
-        let lease = self.store.lease(lease).await?;
-        Ok(match lease.and_then(|lease| lease.ending) {
-            Some(Ending::Completed { outputs, .. }) => outputs,
-            _ => Vec::new(),
+    async fn view_job(&self, version: VersionId, extent: Extent) -> Result<JobView, ControlError> {
+        let whole = extent == Extent::Whole;
+        let below = if whole { u32::MAX } else { PAGE_PARTS_MAX };
+        let progress = self.store.progress(version).await?;
+        let parts = self.store.first_parts(version, below).await?;
+        let attempts = self.store.attempts(version, below, whole).await?;
+        let mut attempts: HashMap<Replica, Attempt> =
+            attempts.into_iter().map(|attempt| (attempt.part, attempt)).collect();
+        let parts = parts.into_iter().map(|part| {
+            let newest = attempts.remove(&part.part);
+            view_part(part, newest)
+        });
+        Ok(JobView {
+            parts_total: progress.parts,
+            parts_completed: progress.completed,
+            parts: parts.collect(),
         })
     }
 
@@ -184,7 +192,7 @@ impl Control {
 
     /// Every node seen since the start.
     pub async fn nodes(&self) -> Result<Vec<NodeView>, ControlError> {
-        let earned: std::collections::HashMap<_, _> = self
+        let earned: HashMap<_, _> = self
             .store
             .earnings_all(self.payer.series)
             .await?
@@ -193,7 +201,7 @@ impl Control {
             .collect();
         let recent = self.recent.load_full();
         let grid = self.grid.lock();
-        let mut held: std::collections::HashMap<_, u32> = std::collections::HashMap::new();
+        let mut held: HashMap<_, u32> = HashMap::new();
         for lease in grid.leases().values().filter(|lease| lease.is_live()) {
             *held.entry(lease.node).or_default() += 1;
         }
@@ -236,13 +244,9 @@ impl Control {
         }
         let now_ms = self.clock.now_ms();
         let mut apps = Vec::new();
-        let recent = |app: &App| {
-            app.state == StoredState::Running
-                || now_ms.saturating_sub(app.changed_at_ms) < OVER_FOR_MS
-        };
-        let all = self.store.apps(None).await?;
-        for app in all.into_iter().rev().filter(recent).take(PAGE_APPS_MAX) {
-            apps.push(self.view_app(app).await?);
+        let since_ms = now_ms.saturating_sub(OVER_FOR_MS);
+        for app in self.store.shown_apps(since_ms, PAGE_APPS_MAX).await? {
+            apps.push(self.view_app_to(app, Extent::Page).await?);
         }
         let totals = self.store.totals().await?;
         let view = GridView {
@@ -287,8 +291,42 @@ impl Control {
 
     /// What a lease has used, as believed, and what of its app is missing: for tests and diagnosis.
     #[must_use]
-    pub fn believed(&self, app: AppId) -> Vec<(kinesis_protocol::LeaseId, Counters)> {
+    pub fn believed(&self, app: AppId) -> Vec<(LeaseId, Counters)> {
         let grid = self.grid.lock();
         grid.leases_of(app).map(|lease| (lease.spec.lease, lease.counters)).collect()
     }
+}
+
+fn view_part(part: JobPart, newest: Option<Attempt>) -> PartView {
+    let completed = part.state == PartState::Completed;
+    let state = match part.state {
+        PartState::Queued => "queued",
+        PartState::Running => "running",
+        PartState::Completed => "completed",
+        PartState::Failed => "failed",
+        PartState::Cancelled => "stopped",
+    };
+    let mut view = PartView {
+        part: part.part.0,
+        state: state.to_owned(),
+        attempts: part.attempts,
+        node: None,
+        node_name: None,
+        tier: None,
+        ending: part.reason.filter(|_| !completed),
+        wall_ms: None,
+        outputs: Vec::new(),
+    };
+    let Some(newest) = newest else { return view };
+    view.ending = view.ending.or(newest.ending.as_ref().map(Ending::to_string));
+    if completed {
+        view.wall_ms = Some(newest.counters.wall_ms);
+        if let Some(Ending::Completed { outputs, .. }) = newest.ending {
+            view.outputs = outputs;
+        }
+    }
+    view.node = Some(newest.node);
+    view.node_name = Some(newest.node_name);
+    view.tier = Some(newest.tier);
+    view
 }

@@ -1,6 +1,6 @@
 //! Nodes come, speak, fall silent and go.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use kinesis_protocol::{
     AppId, Benchmark, Ending, LeaseId, LeaseReport, LeaseState, NodeId, NodeInfo, Resources,
@@ -12,6 +12,8 @@ use crate::api::Event;
 
 /// A report that could not be true this often, and the node gets no new lease.
 pub(super) const REFUSED_REPORTS_MAX: u32 = 3;
+/// For how long what it reported wrongly is held against a node.
+const REFUSED_REPORTS_MS: u64 = 6 * 3_600_000;
 /// How many nodes that are away and hold nothing are remembered.
 const AWAY_MAX: usize = 1_000;
 /// Heartbeats in a row that must not name a lease before it counts as gone.
@@ -40,10 +42,14 @@ impl Grid {
             heard_at_ms: now_ms,
             seq: 0,
             free,
-            paused: None,
+            paused: before.as_ref().and_then(|node| node.paused.clone()),
             benchmark: before.as_ref().and_then(|node| node.benchmark),
-            refused_reports: before.map_or(0, |node| node.refused_reports),
-            info,
+            refused_reports: before.as_ref().map_or(0, |node| node.refused_reports),
+            refused_at_ms: before.as_ref().map_or(0, |node| node.refused_at_ms),
+            proven: before.as_ref().is_some_and(|node| node.proven),
+            late: before.as_ref().map_or(0, |node| node.late),
+            late_until_ms: before.as_ref().map_or(0, |node| node.late_until_ms),
+            info: Arc::new(info),
         };
         self.nodes.insert(id, node);
         self.effects.push(Effect::Tell(Event::NodeJoined { node: id, name }));
@@ -96,6 +102,9 @@ impl Grid {
         };
         node.heard_at_ms = now_ms;
         node.seq = seq;
+        if now_ms.saturating_sub(node.refused_at_ms) > REFUSED_REPORTS_MS {
+            node.refused_reports = 0;
+        }
         // More than it offers is not believed.
         let offered = node.info.offered;
         let least = |free: u32, offered: u32| free.min(offered);

@@ -1,27 +1,12 @@
 //! What is wanted against what is held, app by app. Idempotent: run it as often as you like.
 
-use std::sync::Arc;
+use kinesis_protocol::{AppId, Epoch, LeaseId, Replica, message::ToAgent};
 
-use kinesis_protocol::{
-    AppId, Counters, Epoch, LeaseId, LeaseSpec, NodeId, Replica, lease::LeaseKey, message::ToAgent,
-};
+use super::{Effect, Grid, Lease, Node, PartPhase, Phase, Stop, place::Purpose};
+use crate::api::{AppState, Event};
 
-use super::{App, Effect, Grid, Lease, Node, PartPhase, Phase, node::REFUSED_REPORTS_MAX};
-use crate::{
-    api::{AppState, Event},
-    scheduler::{self, Candidate, Request},
-};
-
-/// What a lease is placed for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Purpose {
-    /// To serve, or work, as soon as it is ready.
-    Serve,
-    /// To wait on another supplier.
-    Stand,
-    /// To take over from an older version, wherever there is room.
-    Succeed,
-}
+/// After this share of the time that a lease has to become ready, another is placed beside it.
+const HEDGE_SHARE: u64 = 3;
 
 impl Grid {
     /// Moves an app towards what is wanted of it.
@@ -47,12 +32,17 @@ impl Grid {
             // All that is wanted is held, or on its way: what failed before is no news.
             app.reason = None;
         }
-        if app.told != state {
-            app.told = state;
-            let name = app.spec.manifest.name.clone();
-            self.effects.push(Effect::Routes(id));
-            self.effects.push(Effect::Tell(Event::App { app: id, name, state }));
-        }
+        self.tell_state(id);
+    }
+
+    /// Tells where an app stands, if it was not told before.
+    pub(super) fn tell_state(&mut self, id: AppId) {
+        let state = self.state(id);
+        let Some(app) = self.apps.get_mut(&id).filter(|app| app.told != state) else { return };
+        app.told = state;
+        let name = app.spec.manifest.name.clone();
+        self.effects.push(Effect::Routes(id));
+        self.effects.push(Effect::Tell(Event::App { app: id, name, state }));
     }
 
     fn reconcile_service(&mut self, now_ms: u64, id: AppId, replicas: u32) {
@@ -103,10 +93,20 @@ impl Grid {
     fn serve(&mut self, now_ms: u64, id: AppId, replica: Replica) {
         let Some(version) = self.apps.get(&id).map(|app| app.spec.version) else { return };
         let serving = self.serving(id, replica);
-        let leaves = |lease: &Lease| self.nodes.get(&lease.node).is_some_and(|node| node.leaving);
+        let leaves = |lease: &Lease| self.nodes.get(&lease.node).is_some_and(Node::is_to_be_left);
         let unsafe_on = |lease: &Lease| lease.suspected_at_ms.is_some() || leaves(lease);
         let fine = serving.filter(|lease| !unsafe_on(lease));
         if fine.is_some_and(|lease| lease.version == version) {
+            // Who came second, or says that it serves though nobody told it to.
+            let extra: Vec<LeaseId> = self
+                .held(id, replica)
+                .filter(|lease| lease.claims || (lease.hedge && !lease.standby))
+                .filter(|lease| lease.phase != Phase::Active || lease.standby)
+                .map(|lease| lease.spec.lease)
+                .collect();
+            for lease in extra {
+                self.release(now_ms, lease);
+            }
             return;
         }
         // What could take over: warm ones first, of the wanted version first, the oldest first.
@@ -132,7 +132,13 @@ impl Grid {
             return;
         }
         let best = standbys.first().map(|best| (best.spec.lease, best.phase == Phase::Warm));
-        let coming = self.held(id, replica).any(|lease| !lease.standby && lease.is_live());
+        let coming: Vec<&Lease> =
+            self.held(id, replica).filter(|lease| !lease.standby && lease.is_live()).collect();
+        let slow = coming.len() == 1
+            && coming.iter().all(|lease| {
+                now_ms.saturating_sub(lease.placed_at_ms) > self.ready_ms(lease) / HEDGE_SHARE
+            });
+        let coming = !coming.is_empty();
         let may_return = now_ms < self.grace_until_ms
             && self.held(id, replica).any(|l| l.phase == Phase::Lost && l.restored && !l.standby);
         if may_return {
@@ -143,7 +149,13 @@ impl Grid {
         }
         match best {
             Some((best, true)) => self.promote(now_ms, best),
-            _ if coming => {}
+            _ if coming => {
+                // Looked at again in a moment: it may be slow.
+                self.unsatisfied(id, None);
+                if slow {
+                    self.place(now_ms, id, replica, Purpose::Hedge);
+                }
+            }
             Some((best, false)) => {
                 // It is on its way: it serves as soon as it is ready.
                 if let Some(lease) = self.leases.get_mut(&best) {
@@ -191,7 +203,7 @@ impl Grid {
         standbys.sort_by_key(|l| (l.phase != Phase::Warm, l.epoch()));
         let (mut kept, mut extra) = (0, Vec::new());
         for lease in standbys {
-            let leaving = self.nodes.get(&lease.node).is_some_and(|node| node.leaving);
+            let leaving = self.nodes.get(&lease.node).is_some_and(Node::is_to_be_left);
             let fits =
                 lease.version == version && !leaving && !taken.contains(&lease.info.supplier);
             if fits && kept < stands {
@@ -216,6 +228,7 @@ impl Grid {
     fn promote(&mut self, now_ms: u64, id: LeaseId) {
         let Some(lease) = self.leases.get_mut(&id) else { return };
         lease.standby = false;
+        lease.claims = false;
         lease.activated_at_ms = now_ms;
         lease.suspected_at_ms = None;
         lease.enter(Phase::Active, now_ms);
@@ -253,8 +266,16 @@ impl Grid {
 
     /// Tells a lease to end. One that is lost is told when its node is back.
     pub(super) fn release(&mut self, now_ms: u64, id: LeaseId) {
-        let drain_ms = self.config.drain_ms;
         let Some(lease) = self.leases.get_mut(&id) else { return };
+        let mut drain_ms = self.config.drain_ms;
+        if lease.is_job() {
+            // What it does after it was told to end, wherever its node is now, nobody pays.
+            lease.fenced_at_ms.get_or_insert(now_ms);
+            let stop = self.apps.get(&lease.spec.key.app).and_then(|app| app.stop);
+            if stop == Some(Stop::Budget) {
+                drain_ms = 0;
+            }
+        }
         match lease.phase {
             Phase::Placing => lease.cancelled = true,
             Phase::Asked | Phase::Starting | Phase::Warm | Phase::Active => {
@@ -276,7 +297,7 @@ impl Grid {
     /// Places what a job still lacks.
     fn reconcile_job(&mut self, now_ms: u64, id: AppId) {
         let Some(app) = self.apps.get(&id) else { return };
-        let (mut due, mut lost, mut ours) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut due, mut lost) = (Vec::new(), Vec::new());
         let mut waits = false;
         for (part, number) in app.parts.iter().zip(0_u32..) {
             match part.phase {
@@ -285,7 +306,6 @@ impl Grid {
                 }
                 PartPhase::Queued { .. } => waits = true,
                 PartPhase::Running(lease) => {
-                    ours.push(lease);
                     let patience = self.config.patience_ms;
                     if let Some(held) = self.leases.get(&lease).filter(|l| l.phase == Phase::Lost)
                         && now_ms.saturating_sub(held.since_ms) > patience
@@ -298,10 +318,15 @@ impl Grid {
             }
         }
         // An attempt of an older version, or one that is no part's any more.
+        let is_current = |lease: &Lease| {
+            let part = usize::try_from(lease.spec.key.replica.0).ok();
+            let part = part.and_then(|part| app.parts.get(part));
+            part.is_some_and(|part| part.phase == PartPhase::Running(lease.spec.lease))
+        };
         let stray: Vec<LeaseId> = self
             .leases_of(id)
+            .filter(|lease| !is_current(lease))
             .map(|lease| lease.spec.lease)
-            .filter(|lease| !ours.contains(lease))
             .collect();
         for lease in stray {
             self.release(now_ms, lease);
@@ -311,166 +336,9 @@ impl Grid {
             self.end(now_ms, lease, kinesis_protocol::Ending::NodeFailed { reason });
             waits = true;
         }
-        for part in due {
-            if !self.place(now_ms, id, part, Purpose::Serve) {
-                waits = true;
-            }
-        }
+        waits |= !self.place_parts(now_ms, id, due);
         if waits && let Some(app) = self.apps.get_mut(&id) {
             app.unsatisfied = true;
         }
     }
-
-    /// Asks for one lease. Says whether a node was found.
-    fn place(&mut self, now_ms: u64, id: AppId, replica: Replica, purpose: Purpose) -> bool {
-        let request = self.request(id, replica, purpose);
-        let Some((request, workload)) = request else { return false };
-        if self.apps.get(&id).is_some_and(|app| app.not_before_ms > now_ms) {
-            self.unsatisfied(id, None);
-            return false;
-        }
-        let choice = scheduler::choose(&request, self.candidates());
-        let Some((node, info)) = choice.node.and_then(|node| Some((node, self.info(node)?))) else {
-            let what = if purpose == Purpose::Stand { "no standby" } else { "no node" };
-            self.unsatisfied(id, Some(explain(what, &choice.refusals)));
-            return false;
-        };
-        let Some(app) = self.apps.get(&id) else { return false };
-        let lease_id = (self.new_lease_id)();
-        let lease = Lease {
-            spec: LeaseSpec {
-                lease: lease_id,
-                key: LeaseKey { app: id, replica, epoch: Epoch(0) },
-                app_name: app.spec.manifest.name.clone(),
-                standby: purpose != Purpose::Serve,
-                workload,
-                granted: request.wanted,
-                prices: info.prices,
-                term_ms: self.config.term_ms,
-            },
-            version: app.spec.version,
-            version_number: app.spec.version_number,
-            node,
-            info: Arc::clone(&info),
-            standby: purpose != Purpose::Serve,
-            phase: Phase::Placing,
-            since_ms: now_ms,
-            placed_at_ms: now_ms,
-            activated_at_ms: now_ms,
-            fenced_at_ms: None,
-            suspected_at_ms: None,
-            counted: false,
-            cancelled: false,
-            restored: false,
-            missed: 0,
-            counters: Counters::default(),
-            base: Counters::default(),
-            in_flight: 0,
-        };
-        self.by_app.entry(id).or_default().insert(lease_id);
-        self.leases.insert(lease_id, lease);
-        if let Some(part) = self
-            .apps
-            .get_mut(&id)
-            .and_then(|app| app.parts.get_mut(usize::try_from(replica.0).unwrap_or(usize::MAX)))
-        {
-            part.phase = PartPhase::Running(lease_id);
-        }
-        self.effects.push(Effect::Place(lease_id));
-        true
-    }
-
-    fn unsatisfied(&mut self, id: AppId, reason: Option<String>) {
-        if let Some(app) = self.apps.get_mut(&id) {
-            app.unsatisfied = true;
-            if reason.is_some() {
-                app.reason = reason;
-            }
-        }
-    }
-
-    /// What the scheduler is asked, given what the app holds already.
-    fn request(
-        &self,
-        id: AppId,
-        replica: Replica,
-        purpose: Purpose,
-    ) -> Option<(Request, kinesis_protocol::Workload)> {
-        let App { spec, refused, avoid, parts, .. } = self.apps.get(&id)?;
-        let workload = spec.workload(replica)?;
-        let mut request = spec.request(replica, self.config.markup_bp);
-        request.covered = self.covered(spec.account);
-        request.refused_by =
-            refused.iter().map(|(node, (_, reason))| (*node, reason.clone())).collect();
-        request.avoid = avoid.keys().copied().collect();
-        let part = usize::try_from(replica.0).ok().and_then(|part| parts.get(part));
-        request.avoid.extend(part.into_iter().flat_map(|part| part.failed_on.iter().copied()));
-        for lease in self.leases_of(id).filter(|lease| lease.is_live()) {
-            let supplier = lease.info.supplier;
-            if lease.spec.key.replica == replica && purpose == Purpose::Stand {
-                request.other_than.push(supplier);
-            } else if parts.is_empty() {
-                // Replicas, and versions that follow each other, are better off apart.
-                request.spread_from.push(supplier);
-            }
-        }
-        Some((request, workload))
-    }
-
-    /// All nodes as the scheduler sees them.
-    pub(super) fn candidates(&self) -> impl Iterator<Item = Candidate<'_>> {
-        let mut held: std::collections::BTreeMap<NodeId, (u32, Vec<&Lease>)> = Default::default();
-        for lease in self.leases.values().filter(|lease| lease.is_live()) {
-            let (count, uncounted) = held.entry(lease.node).or_default();
-            *count += 1;
-            if !lease.counted {
-                uncounted.push(lease);
-            }
-        }
-        self.nodes.values().map(move |node| {
-            let (leases, uncounted) =
-                held.get(&node.info.node).map_or((0, &[][..]), |(count, new)| (*count, &new[..]));
-            let free = uncounted
-                .iter()
-                .fold(node.free, |free, lease| free.saturating_sub(&lease.spec.granted));
-            Candidate {
-                info: &node.info,
-                free,
-                closed: closed(node),
-                benchmark: node.benchmark,
-                leases,
-            }
-        })
-    }
-}
-
-/// Why a node takes nothing now.
-fn closed(node: &Node) -> Option<String> {
-    if !node.is_up() {
-        Some("it is away".to_owned())
-    } else if node.leaving {
-        Some("it is leaving".to_owned())
-    } else if node.refused_reports >= REFUSED_REPORTS_MAX {
-        Some("it reported usage that cannot be true".to_owned())
-    } else {
-        node.paused.as_ref().map(|reason| format!("it takes nothing new: {reason}"))
-    }
-}
-
-/// Many refusals in one sentence: the commonest first.
-pub(super) fn explain(what: &str, refusals: &[(NodeId, String)]) -> String {
-    if refusals.is_empty() {
-        return format!("{what}: no supplier has joined yet");
-    }
-    let mut reasons: Vec<(usize, &str)> = Vec::new();
-    for (_, reason) in refusals {
-        match reasons.iter_mut().find(|(_, known)| known == reason) {
-            Some((count, _)) => *count += 1,
-            None => reasons.push((1, reason)),
-        }
-    }
-    reasons.sort_by_key(|(count, _)| std::cmp::Reverse(*count));
-    let reasons: Vec<String> =
-        reasons.iter().take(3).map(|(count, reason)| format!("{count} x {reason}")).collect();
-    format!("{what}: of {} nodes {}", refusals.len(), reasons.join("; "))
 }

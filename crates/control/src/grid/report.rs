@@ -5,7 +5,7 @@ use kinesis_protocol::{
     usage::Traffic,
 };
 
-use super::{App, Effect, Grid, Lease, Observe, PartOutcome, PartPhase, Phase};
+use super::{App, Effect, Grid, Lease, Mark, Observe, PartOutcome, PartPhase, Phase};
 use crate::{
     api::Event,
     meter::{self, Bounds, Observed},
@@ -20,9 +20,11 @@ const UNRECORDED_BYTES: u64 = 64 << 10;
 /// How much longer than its notice a released lease may go on: the release may have to be sent again
 /// over another connection.
 const RELEASE_LATE_MS: u64 = 10_000;
+/// How far apart the marks of a lease are, and how late work may be reported beyond that.
+const MARK_MS: u64 = 10_000;
 /// An activation that shows no effect for this long is sent again.
 const ACTIVATE_AGAIN_MS: u64 = 500;
-/// How many nodes a part remembers to have failed on.
+/// How many failures a part remembers the nodes of.
 const FAILED_ON_MAX: usize = 16;
 
 impl Grid {
@@ -55,6 +57,7 @@ impl Grid {
         let Some(lease) = self.leases.get_mut(&report.lease) else { return false };
         let (id, before) = (report.lease, (lease.phase, lease.standby));
         let restored = std::mem::take(&mut lease.restored);
+        let node = lease.node;
         let mut cleared = false;
         if let Some(at) = lease.suspected_at_ms
             && now_ms > at + kinesis_protocol::message::HEARTBEAT_MS / 2
@@ -80,22 +83,16 @@ impl Grid {
                 if lease.phase != Phase::Active || again {
                     lease.activated_at_ms = now_ms;
                     lease.enter(Phase::Active, now_ms);
-                    let node = lease.node;
                     self.effects.push(Effect::Send(node, ToAgent::Activate { lease: id }));
                 }
             }
-            (LeaseState::Active, _) if lease.standby && !restored => {
-                // Nobody told it to: it stays a standby for us.
+            (LeaseState::Active, _) if lease.standby => {
+                // Nobody told it to, or nobody wrote it down before a restart: it stays a standby
+                // for us, one that takes over if nothing else serves and is replaced if it does.
+                lease.claims |= restored;
                 lease.enter(Phase::Warm, now_ms);
             }
-            (LeaseState::Active, _) => {
-                if lease.standby {
-                    // It took over just before the utility's restart.
-                    lease.standby = false;
-                    self.effects.push(Effect::Activated(id));
-                }
-                lease.enter(Phase::Active, now_ms);
-            }
+            (LeaseState::Active, _) => lease.enter(Phase::Active, now_ms),
             (LeaseState::Starting, _) => {}
         }
         let Some(lease) = self.leases.get(&id) else { return true };
@@ -108,6 +105,17 @@ impl Grid {
         {
             let took = now_ms.saturating_sub(lease.placed_at_ms);
             self.start_ms = (self.start_ms * 3 + took) / 4;
+            if let Some(node) = self.nodes.get_mut(&node) {
+                (node.late, node.late_until_ms) = (0, 0);
+            }
+            if let Some(app) = self.apps.get_mut(&lease.spec.key.app) {
+                app.late = 0;
+            }
+        }
+        if matches!(after.0, Phase::Warm | Phase::Active)
+            && let Some(node) = self.nodes.get_mut(&node)
+        {
+            node.proven = true;
         }
         let lease = lease.clone();
         self.effects.push(Effect::Routes(lease.spec.key.app));
@@ -123,12 +131,19 @@ impl Grid {
     }
 
     fn refuse(&mut self, node: NodeId, report: &LeaseReport, reason: String) {
+        let now_ms = self.passed_at_ms;
         let Some(known) = self.nodes.get_mut(&node) else { return };
         known.refused_reports = known.refused_reports.saturating_add(1);
+        known.refused_at_ms = now_ms;
+        let distrusted = known.is_to_be_left();
         // A node that goes on lying is not worth a line for every heartbeat.
         if known.refused_reports <= 100 {
             let lease = report.lease;
             self.effects.push(Effect::Tell(Event::ReportRefused { lease, node, reason }));
+        }
+        if distrusted {
+            // What it serves moves elsewhere in a moment.
+            self.unsatisfied(report.key.app, None);
         }
     }
 
@@ -183,25 +198,26 @@ impl Grid {
             part.reason = None;
             return Some(PartOutcome::Completed);
         }
-        let reason = ending.to_string();
-        part.reason = Some(reason.clone());
+        part.reason = Some(ending.to_string());
         if stop.is_some() {
             part.phase = PartPhase::Failed;
             return None;
         }
         if granted {
             part.attempts += 1;
-            part.failed_on.push_back(lease.node);
-            part.failed_on.truncate(FAILED_ON_MAX);
+            part.failed_on.push_back((lease.node, lease.info.supplier));
+            if part.failed_on.len() > FAILED_ON_MAX {
+                part.failed_on.pop_front();
+            }
         }
         if part.attempts > job.retries {
             part.phase = PartPhase::Failed;
-            return Some(PartOutcome::Failed { reason });
+            return Some(PartOutcome::Failed);
         }
         let pause = if granted { 200_u64 << part.attempts.min(6) } else { 0 };
         let not_before_ms = now_ms + pause;
         part.phase = PartPhase::Queued { not_before_ms };
-        Some(PartOutcome::Again { reason, counts: granted, not_before_ms })
+        Some(PartOutcome::Again { counts: granted, not_before_ms })
     }
 }
 
@@ -223,6 +239,20 @@ fn unrecorded(recorded: &Counters) -> Observed {
     }
 }
 
+/// What the ingress saw of a service's lease, on top of what an earlier run had believed.
+pub(super) fn seen_in_all(lease: &Lease, observe: Observe<'_>) -> Observed {
+    let base = &lease.base;
+    let seen = observe(lease.spec.lease).unwrap_or_default();
+    Observed {
+        busy_ms: seen.busy_ms.saturating_add(base.wall_ms),
+        traffic: Traffic {
+            requests: seen.traffic.requests.saturating_add(base.requests),
+            rx_bytes: seen.traffic.rx_bytes.saturating_add(base.rx_bytes),
+            tx_bytes: seen.traffic.tx_bytes.saturating_add(base.tx_bytes),
+        },
+    }
+}
+
 /// Believes a report as far as it can be true.
 fn measure(
     now_ms: u64,
@@ -231,42 +261,53 @@ fn measure(
     drain_ms: u64,
     observe: Observe<'_>,
 ) -> Result<(), String> {
+    let held_ms = now_ms.saturating_sub(lease.placed_at_ms);
     // What was in flight when another took over may still be finished.
-    let fenced = lease.fenced_at_ms.map(|at| at.saturating_add(drain_ms + RELEASE_LATE_MS));
-    let until = fenced.map_or(now_ms, |fenced| fenced.min(now_ms));
+    let fenced = lease.fenced_at_ms.map_or(u64::MAX, |at| {
+        at.saturating_add(drain_ms + RELEASE_LATE_MS).saturating_sub(lease.placed_at_ms)
+    });
     let mut bounds = Bounds {
         granted: &lease.spec.granted,
-        held_ms: until.saturating_sub(lease.placed_at_ms),
+        held_ms,
         wall_ms_max: None,
+        paid_ms: fenced,
         observed: None,
     };
-    match &lease.spec.workload {
-        Workload::Job(job) => bounds.wall_ms_max = Some(job.wall_ms_max),
+    let [mark, _] = lease.marks;
+    let seen = match &lease.spec.workload {
+        Workload::Job(job) => {
+            bounds.wall_ms_max = Some(job.wall_ms_max);
+            Observed { busy_ms: now_ms, ..Observed::default() }
+        }
         Workload::Service(_) if lease.restored => {
             // What the ingress of the earlier run saw is gone with it: what was recorded holds, and
             // what the seconds after that allow.
             bounds.wall_ms_max = Some(lease.counters.wall_ms.saturating_add(UNRECORDED_MS));
-            bounds.observed = Some(unrecorded(&lease.counters));
+            let seen = unrecorded(&lease.counters);
+            bounds.observed = Some(seen);
+            seen
         }
         Workload::Service(_) => {
-            let base = &lease.base;
-            let seen = observe(lease.spec.lease).unwrap_or_default();
-            bounds.observed = Some(Observed {
-                busy_ms: seen.busy_ms.saturating_add(base.wall_ms),
-                traffic: Traffic {
-                    requests: seen.traffic.requests.saturating_add(base.requests),
-                    rx_bytes: seen.traffic.rx_bytes.saturating_add(base.rx_bytes),
-                    tx_bytes: seen.traffic.tx_bytes.saturating_add(base.tx_bytes),
-                },
-            });
+            let seen = seen_in_all(lease, observe);
+            bounds.observed = Some(seen);
+            seen
         }
-    }
+    };
+    // Work is reported as it is done, not all at once when its customer's balance is long spent.
+    let lately = seen.busy_ms.saturating_sub(mark.seen.busy_ms);
+    let most = mark.wall_ms.saturating_add(lately).saturating_add(MARK_MS);
+    bounds.paid_ms = bounds.paid_ms.min(most);
     let believed = meter::accept(&lease.counters, &report.counters, &bounds);
     if let Ok(counters) = &believed {
         lease.counters = *counters;
     }
-    if lease.restored {
+    if lease.restored && !lease.is_job() {
         lease.base = lease.counters;
+        let seen = seen_in_all(lease, &|_| None);
+        lease.marks = [Mark { at_ms: now_ms, wall_ms: lease.counters.wall_ms, seen }; 2];
+    } else if now_ms.saturating_sub(lease.marks[1].at_ms) >= MARK_MS {
+        let mark = Mark { at_ms: now_ms, wall_ms: lease.counters.wall_ms, seen };
+        lease.marks = [lease.marks[1], mark];
     }
     believed.map(|_| ()).map_err(|refused| refused.to_string())
 }

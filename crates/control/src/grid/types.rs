@@ -6,8 +6,8 @@ use std::{
 };
 
 use kinesis_protocol::{
-    AccountId, AppId, Benchmark, Counters, Ending, Epoch, LeaseId, LeaseSpec, Manifest, NodeId,
-    Replica, Resources, VersionId,
+    AccountId, Address, AppId, Benchmark, Counters, Ending, Epoch, LeaseId, LeaseSpec, Manifest,
+    NodeId, Replica, Resources, VersionId,
     lease::{GuestFile, JobWorkload, LeaseKey, Program, ServiceWorkload, Workload},
     manifest::{Kind, Service},
     message::ToAgent,
@@ -17,6 +17,7 @@ use kinesis_protocol::{
 use crate::{
     api::{AppState, ArtifactRef, Event},
     autoscale::Scale,
+    meter::Observed,
     scheduler::Request,
 };
 
@@ -33,8 +34,13 @@ pub struct GridConfig {
     pub term_ms: u64,
     /// A node that has not answered a grant for this long is passed over.
     pub grant_ms: u64,
-    /// A granted lease that is not ready after this long is given up.
+    /// A granted lease that is not ready after this long is given up: at first, for nothing that
+    /// would have to be fetched and compiled; twice as long after each start that was given up.
+    pub ready_ms: u64,
+    /// The longest that is waited for a granted lease.
     pub start_ms: u64,
+    /// How long a node that did not get ready in time is chosen last; twice as long each time.
+    pub late_ms: u64,
     /// How long a job's part waits for its lost node before it is tried elsewhere.
     pub patience_ms: u64,
     /// How long a node that refused a lease is not asked for the same app again.
@@ -56,7 +62,9 @@ impl Default for GridConfig {
             drain_ms: 5_000,
             term_ms: 60_000,
             grant_ms: 5_000,
+            ready_ms: 20_000,
             start_ms: 180_000,
+            late_ms: 60_000,
             patience_ms: 3_000,
             refusal_ms: 5_000,
             forget_ms: 86_400_000,
@@ -95,6 +103,8 @@ pub struct Over {
     pub lease: LeaseId,
     /// What it was for.
     pub key: LeaseKey,
+    /// Whether it was an attempt at a job's part.
+    pub job: bool,
     /// The version it ran.
     pub version: VersionId,
     /// Where it ran.
@@ -103,36 +113,32 @@ pub struct Over {
     pub ending: Ending,
     /// Everything it used, as believed.
     pub counters: Counters,
-    /// What follows for the job it was a part of; `None` for services and superseded attempts.
+    /// What follows for its part; `None` for services, attempts that were superseded, and jobs that
+    /// were stopped.
     pub part: Option<PartOutcome>,
 }
 
 /// What follows from an attempt's end for its part.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PartOutcome {
-    /// It is done: bill the attempt.
+    /// It is done.
     Completed,
     /// Try again, not before this time.
     Again {
-        /// Why it failed.
-        reason: String,
         /// Whether this attempt counts towards the retries.
         counts: bool,
         /// Not before.
         not_before_ms: u64,
     },
     /// It failed for good.
-    Failed {
-        /// Why.
-        reason: String,
-    },
+    Failed,
 }
 
 /// A node, as known since the utility started.
 #[derive(Debug, Clone)]
 pub struct Node {
     /// What it says of itself.
-    pub info: NodeInfo,
+    pub info: Arc<NodeInfo>,
     /// Which of its connections is the newest.
     pub session: u64,
     /// Whether that connection stands.
@@ -153,6 +159,14 @@ pub struct Node {
     pub benchmark: Option<Benchmark>,
     /// Reports of it that could not be true.
     pub refused_reports: u32,
+    /// When the last of them came.
+    pub refused_at_ms: u64,
+    /// Whether a lease ever became ready on it.
+    pub proven: bool,
+    /// Leases in a row that it granted and that were not ready in time.
+    pub late: u32,
+    /// Until when it is chosen last for that.
+    pub late_until_ms: u64,
 }
 
 impl Node {
@@ -160,6 +174,12 @@ impl Node {
     #[must_use]
     pub fn is_up(&self) -> bool {
         self.connected
+    }
+
+    /// Whether what it holds had better move elsewhere: it leaves, or says what cannot be true.
+    #[must_use]
+    pub fn is_to_be_left(&self) -> bool {
+        self.leaving || self.refused_reports >= super::node::REFUSED_REPORTS_MAX
     }
 
     /// The word for where it stands.
@@ -259,6 +279,31 @@ pub struct Lease {
     pub base: Counters,
     /// Requests in flight, as its node says.
     pub in_flight: u32,
+    /// Whether it was placed beside another that is slow to start; the first that is ready serves.
+    pub hedge: bool,
+    /// Whether its node says that it serves, when it is a standby as far as anybody recorded.
+    pub claims: bool,
+    /// What was known of it some seconds ago, and some seconds before that.
+    pub marks: [Mark; 2],
+}
+
+/// What was known of a lease at some time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Mark {
+    /// When.
+    pub at_ms: u64,
+    /// The working time that was believed.
+    pub wall_ms: u64,
+    /// What the ingress had seen.
+    pub seen: Observed,
+}
+
+impl Mark {
+    /// Nothing yet.
+    #[must_use]
+    pub fn start(at_ms: u64) -> [Self; 2] {
+        [Self { at_ms, ..Self::default() }; 2]
+    }
 }
 
 impl Lease {
@@ -270,6 +315,12 @@ impl Lease {
             Phase::Asked | Phase::Starting | Phase::Warm | Phase::Active => true,
             Phase::Draining | Phase::Lost | Phase::Ended => false,
         }
+    }
+
+    /// Whether it is an attempt at a job's part.
+    #[must_use]
+    pub fn is_job(&self) -> bool {
+        matches!(self.spec.workload, Workload::Job(_))
     }
 
     /// Its fencing number.
@@ -378,6 +429,7 @@ impl AppSpec {
             optimise: preferences.optimise,
             max_per_hour: preferences.max_per_hour,
             markup_bp,
+            traffic: self.service().is_some(),
             ..Request::default()
         }
     }
@@ -406,8 +458,8 @@ pub struct PartSlot {
     pub phase: PartPhase,
     /// Attempts that count towards its retries.
     pub attempts: u32,
-    /// Nodes it failed on, newest last.
-    pub failed_on: VecDeque<NodeId>,
+    /// Suppliers it failed on, and their nodes, newest last.
+    pub failed_on: VecDeque<(NodeId, Address)>,
     /// Why it failed last.
     pub reason: Option<String>,
 }
@@ -453,6 +505,8 @@ pub struct App {
     pub avoid: BTreeMap<NodeId, u64>,
     /// Failures in a row, and when the next try is due.
     pub failures: u32,
+    /// Starts in a row that took too long.
+    pub late: u32,
     /// No new lease before this time.
     pub not_before_ms: u64,
     /// Why something of it is missing.

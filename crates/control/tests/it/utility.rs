@@ -1,6 +1,8 @@
 //! A whole utility, short of sandboxes and a chain: the real control, store and wire, agents that
 //! speak the real protocol, requests sent as the ingress sends them.
 
+mod billing;
+
 use std::{
     net::SocketAddr,
     sync::Arc,
@@ -14,7 +16,7 @@ use kinesis_agent::sim::{JobScript, SimAgent, SimConfig};
 use kinesis_control::{
     Control, ControlConfig, ControlError, Cover, NotReady, Payer, Redemption, ReplicaRoute, Settle,
     SettleError,
-    api::{AppState, AppView, ArtifactRef, DeployRequest, Event, Role, WithdrawRequest},
+    api::{AppState, AppView, ArtifactRef, Bill, DeployRequest, Event, Role, WithdrawRequest},
 };
 use kinesis_protocol::{
     AccountId, Address, AppId, AttoUsd, Counters, Ending, NanoUsd, PaymentRoot, Signature,
@@ -49,7 +51,7 @@ impl Settle for SimulatedChain {
         Payer { utility: self.key.address(), series: 1, chain_id: 31337, escrow: ESCROW }
     }
 
-    fn sign(&self, root: PaymentRoot) -> Result<SignedRoot, SettleError> {
+    async fn sign(&self, root: PaymentRoot) -> Result<SignedRoot, SettleError> {
         let signature = self.key.sign_hash(&root.signing_hash(31337, ESCROW));
         Ok(SignedRoot { root, signature })
     }
@@ -73,6 +75,7 @@ impl Settle for SimulatedChain {
 
     async fn redeem_to_payer(
         &self,
+        _key: &str,
         payment: &PaymentProof,
         _deadline: u64,
         _signature: &Signature,
@@ -129,7 +132,7 @@ impl Utility {
         let settle: Arc<dyn Settle> = chain.clone();
         let (s, a) = (store.clone(), artifacts.clone());
         let control = Control::start(config, s, a, settle, endpoint.clone()).await.unwrap();
-        let opened = control.create_account("Ada", None).await.unwrap();
+        let opened = control.create_account("acme", None).await.unwrap();
         let account = control.authenticate(&opened.api_key).await.unwrap();
         assert_eq!(account, opened.account);
         let key = IdempotencyKey::new("first").unwrap();
@@ -587,11 +590,11 @@ async fn prices_that_no_quote_shows_must_not_be_dear() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_empty_account_starts_nothing_by_a_rollback() {
     let utility = Utility::start().await;
-    let poor = utility.control.create_account("Bob", None).await.unwrap().account;
-    for manifest in [service("bobs", ""), service("bobs", "[env]\nA = \"b\"\n")] {
+    let poor = utility.control.create_account("rival", None).await.unwrap().account;
+    for manifest in [service("theirs", ""), service("theirs", "[env]\nA = \"b\"\n")] {
         let new = NewVersion {
             account: poor,
-            name: "bobs".to_owned(),
+            name: "theirs".to_owned(),
             kind: AppKind::Service,
             manifest,
             artifacts: Default::default(),
@@ -599,9 +602,9 @@ async fn an_empty_account_starts_nothing_by_a_rollback() {
         };
         utility.store.deploy(&new, None, 1).await.unwrap();
     }
-    let refused = utility.control.rollback(poor, "bobs", None).await;
+    let refused = utility.control.rollback(poor, "theirs", None).await;
     assert!(matches!(refused, Err(ControlError::Payment(_))), "{refused:?}");
-    assert_eq!(utility.control.app(poor, "bobs").await.unwrap().version, 2);
+    assert_eq!(utility.control.app(poor, "theirs").await.unwrap().version, 2);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -93,7 +93,7 @@ impl Sim {
                         part.attempts += u32::from(*counts);
                         part.running = None;
                     }
-                    Some(PartOutcome::Failed { .. }) => part.failed = true,
+                    Some(PartOutcome::Failed) => part.failed = true,
                     None => {}
                 }
                 None
