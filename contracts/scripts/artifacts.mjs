@@ -23,6 +23,8 @@ const contracts = [
 ];
 // What the gas bench measures against; not of the protocol.
 const peers = ["CumulativeDrop"];
+// EIP-170.
+const CODE_BYTES_MAX = 24_576;
 const mode = process.argv[2];
 if (mode !== "write" && mode !== "check") {
   console.error("usage: node scripts/artifacts.mjs write|check");
@@ -58,6 +60,10 @@ for (const name of [...contracts, ...peers]) {
   const built = JSON.parse(readFileSync(join(root, "out", `${name}.sol`, `${name}.json`), "utf8"));
   if (Object.keys(built.bytecode.linkReferences ?? {}).length > 0) {
     throw new Error(`${name} needs linking: the artifacts hold finished bytecode only`);
+  }
+  const size = (built.deployedBytecode.object.length - 2) / 2;
+  if (size > CODE_BYTES_MAX) {
+    throw new Error(`${name} is ${size} bytes, and no chain takes more than ${CODE_BYTES_MAX}`);
   }
   // forge deploys code of any length, a chain does not (EIP-170).
   const length = (built.deployedBytecode.object.length - 2) / 2;

@@ -8,7 +8,6 @@ import {SafeERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol
 import {ReentrancyGuardTransient} from "@openzeppelin/contracts/utils/ReentrancyGuardTransient.sol";
 import {ECDSA} from "@openzeppelin/contracts/utils/cryptography/ECDSA.sol";
 import {Math} from "@openzeppelin/contracts/utils/math/Math.sol";
-import {SafeCast} from "@openzeppelin/contracts/utils/math/SafeCast.sol";
 import {
     Ownable2StepUpgradeable
 } from "@openzeppelin/contracts-upgradeable/access/Ownable2StepUpgradeable.sol";
@@ -36,7 +35,6 @@ contract Audits is
     IAudits
 {
     using AuditTerms for Parameters;
-    using SafeCast for uint256;
     using SafeERC20 for IERC20;
 
     /// @notice The longest locator, in bytes.
@@ -46,6 +44,9 @@ contract Audits is
     uint256 private constant PARTIES = 3;
     /// @dev What is revealed where the job could not be had or run.
     bytes32 private constant UNAVAILABLE = bytes32(0);
+
+    /// @dev Judged for good, or being judged.
+    uint64 private constant JUDGED = type(uint64).max;
 
     bytes32 private constant RESULT_TYPEHASH = keccak256(
         "Result(address supplier,address utility,bytes32 lease,bytes32 job,bytes32 output,uint64 fuel,uint64 finishedAt,uint96 price)"
@@ -59,7 +60,9 @@ contract Audits is
         mapping(uint256 id => Claim) claims;
         mapping(uint256 id => address[]) panels;
         mapping(uint256 id => mapping(address auditor => Vote)) votes;
-        mapping(bytes32 result => bool) judged;
+        /// Until when a result may be claimed once more after a claim that decided nothing, or
+        /// {JUDGED}.
+        mapping(bytes32 result => uint64) claimable;
         mapping(address auditor => Auditor) auditors;
         address[] seats;
     }
@@ -96,7 +99,8 @@ contract Audits is
         Auditor storage auditor = _audits().auditors[msg.sender];
         // All of a bond matures, or a wei bonded long ago would make a place of any size mature.
         if (auditor.place == 0) auditor.enrolledAt = uint64(block.timestamp);
-        auditor.bond += amount.toUint96();
+        // More than 96 bits are more than the supply, and would not arrive.
+        auditor.bond += uint96(amount);
         _joule.safeTransferFrom(msg.sender, address(this), amount);
         emit Enrolled(msg.sender, amount, auditor.bond);
     }
@@ -150,12 +154,12 @@ contract Audits is
         }
         bytes32 digest = _verified(result, signature);
         AuditsStorage storage $ = _audits();
-        if ($.judged[digest]) revert AlreadyClaimed();
-        $.judged[digest] = true;
+        if ($.claimable[digest] == JUDGED) revert AlreadyClaimed();
         ++$.pendingDraws;
         id = ++$.count;
         Claim storage claim_ = $.claims[id];
         _open(claim_, result, digest);
+        $.claimable[digest] = JUDGED;
         _joule.safeTransferFrom(msg.sender, address(this), claim_.terms.claimStake);
         claim_.caseId = _file(result, digest);
         emit Claimed(id, result.supplier, msg.sender, digest, result, claim_.drawBlock, locator);
@@ -245,7 +249,7 @@ contract Audits is
         Status status = Status.Undecided;
         address keeper = claim_.challenger;
         if (decided && finding == UNAVAILABLE) {
-            (status, keeper) = (Status.Unavailable, claim_.supplier);
+            (status, keeper) = (Status.Unavailable, _treasury());
         } else if (decided && finding == claim_.finding) {
             (status, keeper) = (Status.Upheld, claim_.supplier);
         } else if (decided) {
@@ -310,7 +314,7 @@ contract Audits is
 
     /// @inheritdoc IAudits
     function isJudged(bytes32 result) external view returns (bool) {
-        return _audits().judged[result];
+        return _audits().claimable[result] == JUDGED;
     }
 
     /// @inheritdoc IAudits
@@ -375,7 +379,8 @@ contract Audits is
     function _open(Claim storage claim_, Result calldata result, bytes32 digest) private {
         AuditsStorage storage $ = _audits();
         Parameters storage terms = $.parameters;
-        uint256 until = uint256(result.finishedAt) + terms.claimPeriod;
+        uint256 until =
+            Math.max(uint256(result.finishedAt) + terms.claimPeriod, $.claimable[digest]);
         if (block.timestamp > until) revert TooOld(until);
         uint256 needed = terms.panel + PARTIES;
         if ($.seats.length < needed) revert TooFewSeats($.seats.length, needed);
@@ -464,7 +469,11 @@ contract Audits is
             _disputes.confirm(claim_.caseId, uint96(fees));
             return;
         }
-        if (status != Status.Upheld) _audits().judged[claim_.result] = false;
+        if (status != Status.Upheld) {
+            // Or a supplier would claim its own result until it is too old for anybody else.
+            uint256 until = block.timestamp + claim_.terms.claimPeriod;
+            _audits().claimable[claim_.result] = uint64(until);
+        }
         _disputes.withdraw(claim_.caseId);
     }
 

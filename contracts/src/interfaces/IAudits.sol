@@ -26,12 +26,13 @@ import {IDisputes} from "./IDisputes.sol";
 /// | --- | --- | --- |
 /// | refuted | another outcome | comes back; bounty and fees come out of the slash |
 /// | upheld | what was signed | goes to the supplier |
-/// | unavailable | nothing: the job could not be had or run | goes to the supplier |
+/// | unavailable | nothing: the job could not be had or run | goes to the treasury |
 /// | undecided | there was no quorum | comes back |
 /// | void | too few could be drawn | comes back |
 /// | lapsed | nobody drew while the block's hash was known | goes to the treasury |
 ///
-/// What ended refuted or upheld is judged for good; all else may be claimed again.
+/// What ended refuted or upheld is judged for good; all else may be claimed again, for as long as at
+/// first: a supplier cannot use its own claim up, and pays for trying.
 ///
 /// **Auditors.** Each bonds the same for one place, and whoever has two places has bonded twice. A
 /// place is taken some time after bonding, so that nobody buys a panel for a claim that is already

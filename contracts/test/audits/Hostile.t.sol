@@ -61,7 +61,8 @@ contract HostileAuditsTest is CourtFixture {
     }
 
     function _pass(uint256 blocks) private {
-        BlockVm(address(vm)).roll(block.number + blocks);
+        BlockVm cheats = BlockVm(address(vm));
+        cheats.roll(cheats.getBlockNumber() + blocks);
     }
 
     function test_aSettlementInsideASettlement() public {
@@ -183,6 +184,41 @@ contract HostileAuditsTest is CourtFixture {
         vm.prank(challenger);
         audits.claim(result, signed, "");
         assertEq(joule.balanceOf(supplier), 0, "and it has paid for it");
+    }
+
+    /// @dev A supplier that claims its own result and shows the auditors nothing, until it would be
+    /// too old to be claimed by others: it costs the stake each time, and gains no time.
+    function test_aSupplierCannotWaitItsResultOut() public {
+        IAudits.Result memory result = _result(keccak256("job"));
+        bytes memory signed = _sign(SUPPLIER_KEY, audits.resultDigest(result));
+        uint256 end = _now() + 3 days;
+        uint256 rounds;
+        vm.prank(utility);
+        joule.transfer(supplier, 100 * CLAIM_STAKE);
+        vm.prank(supplier);
+        joule.approve(address(audits), type(uint256).max);
+        while (_now() <= end) {
+            vm.prank(supplier);
+            uint256 id = audits.claim(result, signed, "");
+            _toDraw();
+            audits.draw(id);
+            _vote(id, _all(bytes32(0)));
+            vm.warp(_now() + 1 days);
+            audits.settle(id);
+            ++rounds;
+        }
+        assertEq(joule.balanceOf(supplier), (100 - rounds) * CLAIM_STAKE, "it pays for each");
+        vm.warp(_now() + 3 days);
+        vm.prank(challenger);
+        audits.claim(result, signed, "");
+        uint256 last = audits.claimCount();
+        _pass(300);
+        audits.lapse(last);
+        uint256 until = _now() + 3 days;
+        vm.warp(until + 1);
+        vm.prank(challenger);
+        vm.expectRevert(abi.encodeWithSelector(IAudits.TooOld.selector, until));
+        audits.claim(result, signed, "");
     }
 
     /// @dev One signature, sent with its other s, is no second signature.

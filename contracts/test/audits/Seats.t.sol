@@ -103,5 +103,7 @@ contract SeatsTest is CourtFixture {
     function test_nothingIsNoBond() public {
         vm.expectRevert(IAudits.ZeroAmount.selector);
         audits.enrol(0);
+        vm.expectRevert();
+        audits.enrol(1 << 96);
     }
 }

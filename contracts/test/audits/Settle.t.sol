@@ -56,7 +56,7 @@ contract SettleTest is CourtFixture {
         uint256 id = _judged(bytes32(0));
         IAudits.Claim memory claim = audits.claimOf(id);
         assertTrue(claim.status == IAudits.Status.Unavailable, "unavailable");
-        assertEq(joule.balanceOf(supplier), CLAIM_STAKE - PANEL * AUDIT_FEE, "to the supplier");
+        assertEq(joule.balanceOf(treasury), CLAIM_STAKE - PANEL * AUDIT_FEE, "to the treasury");
         assertTrue(!audits.isJudged(claim.result), "again");
     }
 
