@@ -10,7 +10,10 @@
 //! Every call blocks for a disk sync at most; callers on the async runtime go through
 //! `spawn_blocking`.
 
-use std::{collections::HashMap, path::Path};
+use std::{
+    collections::{BTreeMap, HashMap},
+    path::Path,
+};
 
 use kinesis_protocol::{
     Address, AppId, Counters, Ending, Epoch, LeaseId, LeaseSpec, NanoJoule, NanoUsd, NodeId,
@@ -23,14 +26,23 @@ use crate::AgentError;
 
 const LEASES: TableDefinition<'_, [u8; 16], &[u8]> = TableDefinition::new("leases");
 const METERS: TableDefinition<'_, [u8; 16], &[u8]> = TableDefinition::new("meters");
-const EPOCHS: TableDefinition<'_, ([u8; 16], u32), (u64, [u8; 16])> =
-    TableDefinition::new("epochs");
+const EPOCHS: TableDefinition<'_, ([u8; 32], [u8; 16], u32), (u64, [u8; 16])> =
+    TableDefinition::new("newest");
 const EARNED: TableDefinition<'_, ([u8; 20], u64), i64> = TableDefinition::new("earned");
 const SETTINGS: TableDefinition<'_, &str, &str> = TableDefinition::new("settings");
 
-/// The most replicas whose newest epoch is remembered; those of the oldest apps are forgotten
-/// first, since ids sort by the time they were made.
-const EPOCHS_MAX: u64 = 20_000;
+/// The most replicas of one utility whose newest epoch is remembered; those of its oldest apps are
+/// forgotten first, since ids sort by the time they were made.
+pub(crate) const EPOCHS_MAX: usize = 20_000;
+
+/// A replica, as a utility names it: what one utility says of an app binds no other.
+pub(crate) type Named = (NodeId, AppId, Replica);
+
+/// The first and the last name that a utility can give.
+pub(crate) fn names_of(utility: NodeId) -> std::ops::RangeInclusive<Named> {
+    let app = |byte| AppId::from_bytes([byte; 16]);
+    (utility, app(0), Replica(0))..=(utility, app(u8::MAX), Replica(u32::MAX))
+}
 
 /// Who pays: a utility's series on chain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -68,7 +80,7 @@ pub(crate) struct Meter {
 #[derive(Debug, Default)]
 pub(crate) struct Contents {
     pub leases: HashMap<LeaseId, (LeaseRecord, Meter)>,
-    pub epochs: HashMap<(AppId, Replica), (Epoch, LeaseId)>,
+    pub epochs: BTreeMap<Named, (Epoch, LeaseId)>,
     pub earned: HashMap<Payer, NanoJoule>,
 }
 
@@ -120,9 +132,9 @@ impl Book {
         }
         for entry in tx.open_table(EPOCHS)?.iter()? {
             let (key, value) = entry?;
-            let ((app, replica), (epoch, lease)) = (key.value(), value.value());
+            let ((utility, app, replica), (epoch, lease)) = (key.value(), value.value());
             all.epochs.insert(
-                (AppId::from_bytes(app), Replica(replica)),
+                (NodeId(utility), AppId::from_bytes(app), Replica(replica)),
                 (Epoch(epoch), LeaseId::from_bytes(lease)),
             );
         }
@@ -137,8 +149,13 @@ impl Book {
         Ok(all)
     }
 
-    /// Writes a lease that is about to be granted, and its epoch as the replica's newest.
-    pub(crate) fn grant(&self, record: &LeaseRecord) -> Result<(), AgentError> {
+    /// Writes a lease that is about to be granted, and its epoch as the replica's newest; that of
+    /// `forgotten` makes room for it.
+    pub(crate) fn grant(
+        &self,
+        record: &LeaseRecord,
+        forgotten: Option<Named>,
+    ) -> Result<(), AgentError> {
         let id = *record.spec.lease.as_bytes();
         let key = record.spec.key;
         let json = serde_json::to_vec(record).map_err(AgentError::Record)?;
@@ -146,9 +163,10 @@ impl Book {
         {
             tx.open_table(LEASES)?.insert(id, json.as_slice())?;
             let mut epochs = tx.open_table(EPOCHS)?;
-            epochs.insert((*key.app.as_bytes(), key.replica.0), (key.epoch.0, id))?;
-            if redb::ReadableTableMetadata::len(&epochs)? > EPOCHS_MAX {
-                epochs.pop_first()?;
+            let raw = |(utility, app, replica): Named| (utility.0, *app.as_bytes(), replica.0);
+            epochs.insert(raw((record.utility, key.app, key.replica)), (key.epoch.0, id))?;
+            if let Some(forgotten) = forgotten {
+                epochs.remove(raw(forgotten))?;
             }
         }
         tx.commit()?;
@@ -283,8 +301,8 @@ mod tests {
         {
             let book = Book::open(&path).unwrap();
             assert!(matches!(Book::open(&path), Err(AgentError::Busy { .. })));
-            book.grant(&first).unwrap();
-            book.grant(&second).unwrap();
+            book.grant(&first, None).unwrap();
+            book.grant(&second, None).unwrap();
             book.meter(&[(first.spec.lease, meter)], &[(first.payer, NanoJoule(9))]).unwrap();
             second.ending = Some(Ending::Released);
             book.end(&second, meter, Some((second.payer, NanoJoule(11)))).unwrap();
@@ -294,7 +312,7 @@ mod tests {
         let all = book.contents().unwrap();
         assert_eq!(all.leases[&first.spec.lease], (first.clone(), meter));
         assert_eq!(all.leases[&second.spec.lease], (second.clone(), meter));
-        let newest = all.epochs[&(first.spec.key.app, Replica(0))];
+        let newest = all.epochs[&(first.utility, first.spec.key.app, Replica(0))];
         assert_eq!(newest, (Epoch(2), second.spec.lease));
         assert_eq!(all.earned[&first.payer], NanoJoule(11));
         assert_eq!(book.setting("paused").unwrap().as_deref(), Some("lunch"));

@@ -9,8 +9,8 @@ use std::{
 };
 
 use kinesis_protocol::{
-    AppId, Ending, Epoch, LeaseId, LeaseReport, LeaseSpec, LeaseState, NanoJoule, NodeId, NodeInfo,
-    Replica, Resources,
+    Ending, Epoch, LeaseId, LeaseReport, LeaseSpec, LeaseState, NanoJoule, NodeId, NodeInfo,
+    Resources,
 };
 use kinesis_wire::Link;
 use parking_lot::Mutex;
@@ -23,7 +23,7 @@ use tokio::{
 use crate::{
     AgentError,
     artifacts::Artifacts,
-    book::{Book, Contents, Meter, Payer},
+    book::{Book, Contents, EPOCHS_MAX, Meter, Named, Payer, names_of},
     engine::Engine,
     lease::{
         Changes, Lease,
@@ -99,8 +99,21 @@ pub(crate) struct Node {
 #[derive(Debug, Default)]
 struct Leases {
     held: BTreeMap<LeaseId, Arc<Lease>>,
-    /// The newest epoch ever granted of each replica.
-    newest: HashMap<(AppId, Replica), (Epoch, LeaseId)>,
+    /// The newest epoch ever granted of each replica, by the utility that named it.
+    newest: BTreeMap<Named, (Epoch, LeaseId)>,
+}
+
+impl Leases {
+    /// Remembers an epoch as a replica's newest; returns what was forgotten for it.
+    fn renew(&mut self, name: Named, epoch: Epoch, lease: LeaseId) -> Option<Named> {
+        self.newest.insert(name, (epoch, lease));
+        let of_it = || self.newest.range(names_of(name.0)).map(|(name, _)| *name);
+        let oldest = if of_it().count() > EPOCHS_MAX { of_it().find(|n| *n != name) } else { None };
+        if let Some(oldest) = &oldest {
+            self.newest.remove(oldest);
+        }
+        oldest
+    }
 }
 
 /// The parts of a [`Node`].
@@ -233,7 +246,7 @@ impl Node {
         if leases.held.get(&spec.lease).is_some_and(|lease| lease.utility != utility) {
             return Decision::Refuse("this lease is held for another utility".into());
         }
-        let replica = (spec.key.app, spec.key.replica);
+        let replica = (utility, spec.key.app, spec.key.replica);
         let decision = policy::decide(
             &Situation {
                 offered: self.info.offered,
@@ -247,14 +260,14 @@ impl Node {
         );
         let Some(payer) = payer.filter(|_| decision == Decision::Grant) else { return decision };
         tracing::info!(lease = %spec.lease, key = %spec.key, app = spec.app_name, "lease granted");
-        leases.newest.insert(replica, (spec.key.epoch, spec.lease));
+        let forgotten = leases.renew(replica, spec.key.epoch, spec.lease);
         let record = crate::book::LeaseRecord { utility, payer, spec, ending: None };
         let lease = Arc::new(Lease::new(record, Meter::default(), self.changes.clone()));
         leases.held.insert(lease.spec.lease, lease.clone());
         drop(leases);
         let mut lives = self.lives.lock();
         while lives.try_join_next().is_some() {}
-        lives.spawn(drive(self.clone(), lease));
+        lives.spawn(drive(self.clone(), lease, forgotten));
         drop(lives);
         self.touch();
         decision

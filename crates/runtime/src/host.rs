@@ -19,6 +19,8 @@ use std::{
 use kinesis_protocol::{Counters, EnergySource, LeaseId, Workload};
 use parking_lot::Mutex;
 
+#[cfg(fuzzing)]
+pub(crate) use self::outputs::inside;
 pub use self::sandbox::Sandbox;
 use self::{
     child::{Confined, Nursery, THREADS_MAX},
@@ -57,6 +59,12 @@ pub enum Exit {
     },
     /// The guest failed, or what confines it stopped it. The reason is for the guest's author.
     Failed {
+        /// What happened.
+        reason: String,
+    },
+    /// The sandbox itself failed: no fault of the guest's that anybody knows of. The reason is for the
+    /// owner of the machine.
+    Broken {
         /// What happened.
         reason: String,
     },

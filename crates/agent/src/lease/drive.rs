@@ -14,6 +14,7 @@ use tokio::io::AsyncWriteExt as _;
 use super::Lease;
 use crate::{
     artifacts::{Pinned, hash_file},
+    book::Named,
     engine::Guest,
     error::chain_of,
     node::Node,
@@ -26,12 +27,12 @@ const KILL_WAIT: Duration = Duration::from_secs(10);
 /// Between two attempts to send an output.
 const UPLOAD_PAUSE: Duration = Duration::from_millis(200);
 
-/// Runs `lease` to its end and writes the end into the book.
-pub(crate) async fn drive(node: Arc<Node>, lease: Arc<Lease>) {
+/// Runs `lease` to its end and writes the end into the book, where it takes the place of `forgotten`.
+pub(crate) async fn drive(node: Arc<Node>, lease: Arc<Lease>, forgotten: Option<Named>) {
     let granted = lease.record(None);
     let book = node.book.clone();
     // The start does not wait for the disk; the ending, written below, comes after it in any case.
-    let write = tokio::task::spawn_blocking(move || book.grant(&granted));
+    let write = tokio::task::spawn_blocking(move || book.grant(&granted, forgotten));
     let ending = run(&node, &lease).await;
     match write.await {
         Ok(Ok(())) => {}
@@ -148,8 +149,15 @@ async fn kill(guest: &dyn Guest) {
 async fn ending_of(node: &Arc<Node>, lease: &Arc<Lease>, exit: Exit) -> Ending {
     match exit {
         Exit::Failed { reason } => Ending::Failed { reason },
+        Exit::Broken { reason } => Ending::NodeFailed { reason },
         Exit::Stopped => Ending::NodeFailed { reason: "its sandbox was stopped".into() },
         Exit::Completed { outputs, fuel } => {
+            let bytes = outputs.iter().fold(0_u64, |sum, output| sum.saturating_add(output.bytes));
+            if bytes > OUTPUT_BYTES_MAX {
+                let reason =
+                    format!("its outputs hold {bytes} bytes, the most is {OUTPUT_BYTES_MAX}");
+                return Ending::Failed { reason };
+            }
             let uploaded = tokio::select! {
                 uploaded = upload_all(node, lease, outputs) => uploaded,
                 ending = abandoned(lease) => return ending,
@@ -175,10 +183,6 @@ async fn upload_all(
     lease: &Arc<Lease>,
     outputs: Vec<Output>,
 ) -> Result<Vec<GuestFile>, String> {
-    let total = outputs.iter().fold(0_u64, |sum, output| sum.saturating_add(output.bytes));
-    if total > OUTPUT_BYTES_MAX {
-        return Err(format!("its outputs hold {total} bytes, the most is {OUTPUT_BYTES_MAX}"));
-    }
     let mut sent = Vec::with_capacity(outputs.len());
     for output in outputs {
         let hash = hash_file(output.file.clone(), output.bytes).await?;

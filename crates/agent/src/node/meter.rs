@@ -91,8 +91,9 @@ impl Node {
         meter
     }
 
-    /// Counts what `meter` costs beyond what was counted before as earned. A job earns when it has
-    /// `completed`, a service as it goes.
+    /// Counts what `meter` costs beyond what was counted before as earned. A service earns as it goes,
+    /// a job when it has `completed`; whether one that failed or was stopped is paid, its utility
+    /// knows, and the payment that comes for it is counted then.
     pub(super) fn account(
         &self,
         payer: Payer,

@@ -6,14 +6,14 @@ use bytes::Bytes;
 use kinesis_agent::engine::StartError;
 use kinesis_protocol::{
     ContentHash, Ending, Epoch, LeaseId, LeaseState, Resources,
-    lease::GuestFile,
+    lease::{GuestFile, OUTPUT_BYTES_MAX},
     message::{StreamOpen, ToAgent, ToUtility},
 };
 use kinesis_runtime::{Exit, Output};
 use kinesis_wire::WireError;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use crate::utility::{echo, grid, soon};
+use crate::utility::{Utility, echo, grid, grid_with, soon};
 
 fn active(report: &kinesis_protocol::LeaseReport) -> bool {
     report.state == LeaseState::Active
@@ -221,6 +221,25 @@ async fn every_bad_end_has_its_reason() {
     let report = grid.session.report(failing.lease, "it has ended", ended).await;
     assert_eq!(report.ending, Some(Ending::Failed { reason: "out of memory".into() }));
 
+    // A sandbox that fails is the machine's fault.
+    let unlucky = grid.house.service(4, 1);
+    grid.session.grant(&unlucky).await;
+    grid.session.report(unlucky.lease, "it is active", active).await;
+    grid.sandboxes.guest(unlucky.lease).exit(Exit::Broken { reason: "it died".into() });
+    let report = grid.session.report(unlucky.lease, "it has ended", ended).await;
+    assert_eq!(report.ending, Some(Ending::NodeFailed { reason: "it died".into() }));
+
+    // Outputs beyond the limit are the guest's.
+    let greedy = grid.house.job();
+    grid.session.grant(&greedy).await;
+    grid.session.report(greedy.lease, "it runs", active).await;
+    let file = grid.house.dir.path().join("never read");
+    let output = Output { path: "frame".into(), file, bytes: OUTPUT_BYTES_MAX + 1 };
+    let exit = Exit::Completed { outputs: vec![output], fuel: None };
+    grid.sandboxes.guest(greedy.lease).exit(exit);
+    let report = grid.session.report(greedy.lease, "it has ended", ended).await;
+    assert!(matches!(report.ending, Some(Ending::Failed { reason }) if reason.contains("outputs")));
+
     *grid.sandboxes.refuses.lock() = Some(StartError::Guest("no component".into()));
     let broken = grid.house.service(1, 1);
     grid.session.grant(&broken).await;
@@ -247,6 +266,20 @@ async fn every_bad_end_has_its_reason() {
     assert!(
         matches!(report.ending, Some(Ending::NodeFailed { reason }) if reason.contains("something else"))
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_one_utility_grants_binds_no_other() {
+    let other = Utility::start().await;
+    let addr = other.addr();
+    let grid = grid_with(|config| config.utilities.push(addr)).await;
+    let hostile = other.welcome().await;
+    hostile.grant(&grid.house.service(0, u64::MAX)).await;
+    let spec = grid.house.service(0, 1);
+    grid.session.grant(&spec).await;
+    grid.session.report(spec.lease, "it is active", active).await;
+    let older = grid.house.service(0, u64::MAX - 1);
+    assert!(hostile.refused(&older).await.contains("not newer"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

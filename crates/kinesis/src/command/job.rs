@@ -70,7 +70,7 @@ pub(crate) async fn run(args: customer::Run, url: Option<String>, out: Output) -
     let mut progress = out.progress();
     upload(&client, &bundle, &mut progress).await?;
     // An app of that name may have been billed before: those lines are not this run's.
-    let before = match client.usage(&bundle.manifest.name).await {
+    let before: Vec<LeaseId> = match client.usage(&bundle.manifest.name).await {
         Ok(bill) => bill.lines.iter().map(|line| line.lease).collect(),
         Err(Error::Api { status: 404, .. }) => Vec::new(),
         Err(e) => return Err(e),
@@ -87,7 +87,7 @@ pub(crate) async fn run(args: customer::Run, url: Option<String>, out: Output) -
         }
     };
     progress.step("Collecting the bill");
-    let bill = settled_bill(&client, &app).await?;
+    let bill = final_bill(&client, &app, &before).await?;
     let lines = newest_lines(&bill, &before);
     let parts = collect(&client, &app, &lines, &mut progress).await?;
     let outputs = client.outputs(&app.name).await?;
@@ -174,37 +174,29 @@ fn part_line(part: &PartView) -> String {
     format!("part {} {}{place}{worked}{attempt}{ending}", part.part, safe(&part.state))
 }
 
-/// How long a utility may take to post what has ended.
-const BILL_PATIENCE: Duration = Duration::from_secs(60);
+/// How long what was stopped may take to end.
+const END_PATIENCE: Duration = Duration::from_secs(15);
 
-/// The bill, once every completed part is on it: a part is shown as completed when its node says so,
-/// and is posted a moment later.
-async fn settled_bill(client: &Client, app: &AppView) -> Result<Bill> {
-    let completed: Vec<u32> = app.job.as_ref().map_or_else(Vec::new, |job| {
-        job.parts.iter().filter(|p| p.state == "completed").map(|p| p.part).collect()
-    });
-    let deadline = tokio::time::Instant::now() + BILL_PATIENCE;
-    while tokio::time::Instant::now() < deadline {
+/// The bill of this run. A job that completed or failed is on it; what was stopped may need a moment
+/// to end, and is billed then.
+async fn final_bill(client: &Client, app: &AppView, before: &[LeaseId]) -> Result<Bill> {
+    let deadline = tokio::time::Instant::now() + END_PATIENCE;
+    loop {
         let bill = client.usage(&app.name).await?;
-        let on_it = |part: &u32| {
-            bill.lines
-                .iter()
-                .any(|l| l.replica == *part && l.ending.as_deref() == Some("completed"))
-        };
-        if completed.iter().all(on_it) {
+        let ended = |line: &BillLine| line.ending.is_some() || before.contains(&line.lease);
+        if bill.lines.iter().all(ended) || tokio::time::Instant::now() > deadline {
             return Ok(bill);
         }
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
-    client.usage(&app.name).await
 }
 
-/// The lines of this run: for each part the newest attempt, and the completed one before others.
+/// The lines of this run: for each part its newest attempt, the only one that may be billed.
 fn newest_lines<'b>(bill: &'b Bill, before: &[LeaseId]) -> BTreeMap<u32, &'b BillLine> {
     let all_old = bill.lines.iter().all(|line| before.contains(&line.lease));
     let mut lines: BTreeMap<u32, &BillLine> = BTreeMap::new();
     for line in bill.lines.iter().filter(|line| all_old || !before.contains(&line.lease)) {
-        let rank = |l: &BillLine| (l.ending.as_deref() == Some("completed"), l.epoch);
+        let rank = |l: &BillLine| (l.billed_nanousd > NanoUsd::ZERO, l.epoch);
         let best = lines.entry(line.replica).or_insert(line);
         if rank(line) > rank(best) {
             *best = line;
@@ -349,5 +341,12 @@ fn write_report(w: &mut dyn Write, report: &Report<'_>, out: Option<&Path>) -> i
         ]);
     }
     write_table(w, &t)?;
+    for part in &report.parts {
+        // Why something costs that brought nothing.
+        if part.state != "completed" && part.billed_nanousd > NanoUsd::ZERO {
+            let why = part.ending.as_deref().map(safe).unwrap_or_default();
+            writeln!(w, "\npart {} is billed for its last attempt: {why}", part.part)?;
+        }
+    }
     writeln!(w, "\nyou pay  {}", report.billed_nanousd)
 }

@@ -64,7 +64,8 @@ fn app_page(w: &mut dyn Write, app: &AppView) -> io::Result<()> {
     if let Some(url) = &app.url {
         writeln!(w, "url       {}", safe(url))?;
     }
-    writeln!(w, "version   {} of {}", app.version, app.versions.len())?;
+    let newest = app.versions.last().map_or(app.version, |version| version.version);
+    writeln!(w, "version   {} of {newest}", app.version)?;
     let budget = app.budget_nanousd.map_or_else(String::new, |budget| format!(" of {budget}"));
     writeln!(w, "spent     {}{budget}", app.spent_nanousd)?;
     writeln!(w, "requests  {}", app.requests)?;
@@ -198,6 +199,7 @@ pub(super) fn bill(w: &mut dyn Write, bill: &Bill) -> io::Result<()> {
         ">billed",
         ">supplier",
         ">JOULE",
+        "ended",
     ]);
     let used = bill.lines.iter().filter(|line| line.counters != Counters::default());
     for line in used {
@@ -213,6 +215,7 @@ pub(super) fn bill(w: &mut dyn Write, bill: &Bill) -> io::Result<()> {
             line.billed_nanousd.to_string(),
             line.supplier_nanousd.to_string(),
             line.supplier_nanojoule.to_string(),
+            line.ending.as_deref().map(safe).unwrap_or_default(),
         ]);
     }
     write_table(w, &t)?;

@@ -266,7 +266,7 @@ async fn listen(core: Arc<Core>, entry: Entry) {
         let core = Arc::clone(&core);
         tokio::task::spawn_blocking(move || settle(&core, outcome)).await
     };
-    let exit = exit.unwrap_or_else(|e| Exit::Failed { reason: e.to_string() });
+    let exit = exit.unwrap_or_else(|e| Exit::Broken { reason: e.to_string() });
     if let Exit::Failed { reason } = &exit
         && reason.starts_with("load the code")
     {
@@ -297,7 +297,7 @@ fn settle(core: &Core, outcome: Option<Outcome>) -> Exit {
                 reason: format!("out of memory: {} MiB were granted", core.granted.mem_mib),
             }
         }
-        None => Exit::Failed {
+        None => Exit::Broken {
             reason: format!(
                 "the sandbox died{}",
                 status.map_or_else(String::new, |status| format!(" ({status})"))
