@@ -43,7 +43,9 @@ pub struct Limits {
     pub response_slack: Duration,
     /// How often an idempotent request is sent again after its stream was lost.
     pub resends: u32,
-    /// Connections from one address.
+    /// How long a client may leave unread what is sent to it.
+    pub write_pause: Duration,
+    /// Connections of one client: an IPv4 address, or an IPv6 network of 64 bits.
     pub connections_per_client: u32,
     /// Connections altogether.
     pub connections: usize,
@@ -68,6 +70,7 @@ impl Default for Limits {
             wait: Duration::from_secs(15),
             response_slack: Duration::from_secs(5),
             resends: 3,
+            write_pause: Duration::from_secs(60),
             connections_per_client: 1_024,
             connections: 16_384,
         }

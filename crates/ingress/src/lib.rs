@@ -18,7 +18,7 @@
 //! | --- | --- |
 //! | [`config`] | what can be set, and the limits |
 //! | [`backend`] | what is needed of the utility |
-//! | `server` | listens, speaks TLS, limits connections |
+//! | `server` | listens, speaks TLS |
 //! | `proxy` | one request's walk |
 //! | `choose` | which replica |
 //! | `head` | headers that are added and that are not passed on |
@@ -31,6 +31,8 @@ mod body;
 mod choose;
 pub mod config;
 mod error;
+#[cfg(fuzzing)]
+pub mod fuzz;
 mod head;
 mod problem;
 mod proxy;

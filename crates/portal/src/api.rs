@@ -16,6 +16,7 @@ use std::sync::Arc;
 use axum::{Router, response::IntoResponse};
 use kinesis_control::Control;
 use kinesis_store::{Artifacts, Store};
+use kinesis_wire::listen::Clients;
 use tokio::sync::Semaphore;
 use utoipa::{
     Modify, OpenApi,
@@ -24,7 +25,7 @@ use utoipa::{
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{PortalConfig, live::Live, problem::Problem};
-pub(crate) use events::{KEEP_ALIVE, watch};
+pub(crate) use events::KEEP_ALIVE;
 
 /// What every handler has at hand.
 #[derive(Clone)]
@@ -36,6 +37,8 @@ pub(crate) struct Outlet {
     pub(crate) live: Arc<Live>,
     /// Event streams that may still be opened.
     pub(crate) watchers: Arc<Semaphore>,
+    /// How many each client has opened.
+    pub(crate) watching: Arc<Clients>,
 }
 
 #[derive(OpenApi)]

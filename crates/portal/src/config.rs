@@ -24,8 +24,12 @@ pub struct PortalConfig {
 pub struct Limits {
     /// Connections at once.
     pub connections: usize,
+    /// Connections at once of one client: an IPv4 address, or an IPv6 network of 64 bits.
+    pub connections_per_client: u32,
     /// Pages and event streams at once.
     pub watchers: usize,
+    /// Pages and event streams at once of one client.
+    pub watchers_per_client: u32,
     /// How long a request's head may take.
     pub head_timeout: Duration,
     /// The longest JSON body, in bytes.
@@ -36,18 +40,23 @@ pub struct Limits {
     pub account_bytes: u64,
     /// How long an upload may pause.
     pub upload_pause: Duration,
+    /// How long a client may leave unread what is sent to it.
+    pub write_pause: Duration,
 }
 
 impl Default for Limits {
     fn default() -> Self {
         Self {
             connections: 2_048,
+            connections_per_client: 256,
             watchers: 512,
+            watchers_per_client: 64,
             head_timeout: Duration::from_secs(10),
             json_bytes: 1 << 20,
             artifact_bytes: kinesis_store::artifacts::ARTIFACT_BYTES_MAX,
             account_bytes: 64 << 30,
             upload_pause: Duration::from_secs(30),
+            write_pause: Duration::from_secs(30),
         }
     }
 }

@@ -18,6 +18,7 @@
 //! | `live` | the newest picture of the grid, for all who watch |
 //! | `page` | the page, from that picture |
 //! | `server` | listens, limits, headers that go with every answer |
+//! | `watcher` | who watches, and how many |
 
 mod api;
 mod auth;
@@ -29,6 +30,7 @@ mod page;
 mod problem;
 mod server;
 mod token;
+mod watcher;
 
 pub use api::openapi;
 pub use config::{Limits, PortalConfig};

@@ -4,7 +4,7 @@ use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{
     Router,
-    extract::{DefaultBodyLimit, Request, State},
+    extract::{ConnectInfo, DefaultBodyLimit, Request, State},
     http::{HeaderName, HeaderValue, Method, header},
     middleware::{self, Next},
     response::{
@@ -14,7 +14,11 @@ use axum::{
     routing::get,
 };
 use futures_util::{StreamExt, stream};
-use hyper::server::conn::http1;
+use hyper::{
+    body::Incoming,
+    server::conn::http1,
+    service::{Service, service_fn},
+};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
@@ -22,12 +26,9 @@ use hyper_util::{
 use kinesis_control::Control;
 use kinesis_protocol::RequestId;
 use kinesis_store::{Artifacts, Store};
-use tokio::{
-    net::{TcpListener, TcpStream},
-    sync::Semaphore,
-};
+use kinesis_wire::listen::{Accepted, ListenConfig, Listener};
+use tokio::sync::Semaphore;
 use tokio_stream::wrappers::WatchStream;
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower_http::catch_panic::CatchPanicLayer;
 use tracing::{debug, warn};
 
@@ -37,12 +38,11 @@ use crate::{
     live::Live,
     page,
     problem::Problem,
+    watcher::Watcher,
 };
 
 /// How long a request may take that neither uploads nor streams.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
-/// After an accept failed for want of files, so that it does not spin.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Nothing but what is served here, and nothing inline.
 const CONTENT_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
@@ -54,10 +54,7 @@ const ICON: &str = include_str!("assets/favicon.svg");
 
 /// A running portal. Dropping it stops it at once; [`Self::shutdown`] lets requests finish.
 pub struct Portal {
-    addr: SocketAddr,
-    stop: CancellationToken,
-    kill: CancellationToken,
-    connections: TaskTracker,
+    listener: Listener,
 }
 
 impl Portal {
@@ -71,32 +68,37 @@ impl Portal {
         store: Store,
         artifacts: Artifacts,
     ) -> Result<Self, PortalError> {
-        let failed = |source| PortalError::Listen { addr: config.bind, source };
-        let listener = TcpListener::bind(config.bind).await.map_err(failed)?;
-        let portal = Self {
-            addr: listener.local_addr().map_err(failed)?,
-            stop: CancellationToken::new(),
-            kill: CancellationToken::new(),
-            connections: TaskTracker::new(),
+        let (bind, limits) = (config.bind, config.limits.clone());
+        let listen = ListenConfig {
+            bind,
+            connections: limits.connections,
+            connections_per_client: limits.connections_per_client,
+            write_pause: limits.write_pause,
+            tls: false,
         };
-        let limits = config.limits.clone();
         // HTTP/1.1 alone: telling it from HTTP/2 would wait for the first bytes without a limit.
         let mut http = http1::Builder::new();
         http.timer(TokioTimer::new()).header_read_timeout(limits.head_timeout);
-        let server = Server {
-            router: Self::router(config, control, store, artifacts),
-            http,
-            permits: Arc::new(Semaphore::new(limits.connections)),
-            stop: portal.stop.clone(),
-            kill: portal.kill.clone(),
-            connections: portal.connections.clone(),
+        let router = TowerToHyperService::new(Self::router(config, control, store, artifacts));
+        let serve = move |accepted: Accepted| {
+            let Accepted { stream, peer, ending } = accepted;
+            let router = router.clone();
+            let service = service_fn(move |mut request: http::Request<Incoming>| {
+                request.extensions_mut().insert(ConnectInfo(peer));
+                router.call(request)
+            });
+            let serving = http.serve_connection(TokioIo::new(stream), service);
+            async move { ending.serve(serving).await }
         };
-        portal.connections.spawn(server.run(listener));
-        Ok(portal)
+        let listener = Listener::start(listen, serve)
+            .await
+            .map_err(|source| PortalError::Listen { addr: bind, source })?;
+        Ok(Self { listener })
     }
 
-    /// All its paths without a listener: for tests, and for whoever listens themselves. Must be
-    /// called within a Tokio runtime.
+    /// All its paths without a listener: for tests, and for whoever listens themselves. A request
+    /// that carries a [`ConnectInfo`] is counted for that client. Must be called within a Tokio
+    /// runtime.
     pub fn router(
         config: PortalConfig,
         control: Arc<Control>,
@@ -106,6 +108,7 @@ impl Portal {
         let outlet = Outlet {
             live: Arc::new(Live::start(Arc::clone(&control))),
             watchers: Arc::new(Semaphore::new(config.limits.watchers)),
+            watching: Arc::default(),
             control,
             store,
             artifacts,
@@ -127,105 +130,24 @@ impl Portal {
     /// Where it listens, with the port it was really given.
     #[must_use]
     pub fn addr(&self) -> SocketAddr {
-        self.addr
+        self.listener.addr()
     }
 
     /// `http://ip:port`.
     #[must_use]
     pub fn url(&self) -> String {
-        format!("http://{}", self.addr)
+        format!("http://{}", self.addr())
     }
 
     /// Takes no more connections, lets requests finish for at most `grace`, and ends the rest.
     pub async fn shutdown(&self, grace: Duration) {
-        self.stop.cancel();
-        self.connections.close();
-        if tokio::time::timeout(grace, self.connections.wait()).await.is_err() {
-            self.kill.cancel();
-            self.connections.wait().await;
-        }
-    }
-}
-
-impl Drop for Portal {
-    fn drop(&mut self) {
-        self.stop.cancel();
-        self.kill.cancel();
+        self.listener.shutdown(grace).await;
     }
 }
 
 impl fmt::Debug for Portal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Portal").field("addr", &self.addr).finish_non_exhaustive()
-    }
-}
-
-struct Server {
-    router: Router,
-    http: http1::Builder,
-    permits: Arc<Semaphore>,
-    stop: CancellationToken,
-    kill: CancellationToken,
-    connections: TaskTracker,
-}
-
-impl Server {
-    async fn run(self, listener: TcpListener) {
-        loop {
-            let accepted = tokio::select! {
-                accepted = listener.accept() => accepted,
-                () = self.stop.cancelled() => return,
-            };
-            let stream = match accepted {
-                Ok((stream, _)) => stream,
-                Err(error) => {
-                    warn!(%error, "a connection could not be accepted");
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
-                    continue;
-                }
-            };
-            let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() else {
-                debug!("a connection was refused: there are too many");
-                continue;
-            };
-            let serving = serve(
-                self.http.clone(),
-                self.router.clone(),
-                stream,
-                self.stop.clone(),
-                self.kill.clone(),
-            );
-            self.connections.spawn(async move {
-                serving.await;
-                drop(permit);
-            });
-        }
-    }
-}
-
-async fn serve(
-    http: http1::Builder,
-    router: Router,
-    stream: TcpStream,
-    stop: CancellationToken,
-    kill: CancellationToken,
-) {
-    // Small answers must not wait for acknowledgements of earlier ones.
-    let _ = stream.set_nodelay(true);
-    let serving = http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
-    let mut serving = std::pin::pin!(serving);
-    let served = tokio::select! {
-        served = serving.as_mut() => served,
-        () = stop.cancelled() => {
-            serving.as_mut().graceful_shutdown();
-            tokio::select! {
-                served = serving => served,
-                () = kill.cancelled() => return,
-            }
-        }
-    };
-    if let Err(error) = served {
-        debug!(%error, "a connection ended early");
+        f.debug_struct("Portal").field("addr", &self.addr()).finish_non_exhaustive()
     }
 }
 
@@ -294,14 +216,13 @@ async fn index(State(outlet): State<Outlet>) -> Result<Html<String>, Problem> {
 
 /// The page's sections: now, and whenever they change, each time all of them, as a JSON string of
 /// HTML.
-async fn live(State(outlet): State<Outlet>) -> Result<Response, Problem> {
-    let permit = api::watch(&outlet)?;
+async fn live(watcher: Watcher, State(outlet): State<Outlet>) -> Result<Response, Problem> {
     // Subscribed first, so that nothing falls between this picture and the next.
     let changes = WatchStream::from_changes(outlet.live.watch());
     let picture = outlet.live.picture(&outlet.control).await?;
     let first: Arc<str> = page::sections(&picture).into_string().into();
     let pictures = stream::iter([Some(first)]).chain(changes).filter_map(move |html| {
-        let _held = &permit;
+        let _held = &watcher;
         let frame = html.and_then(|html| Frame::default().event("page").json_data(&*html).ok());
         std::future::ready(frame.map(Ok::<_, std::convert::Infallible>))
     });

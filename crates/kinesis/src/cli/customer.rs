@@ -50,7 +50,7 @@ pub(crate) struct AccountOpen {
     #[arg(long, value_name = "NAME")]
     pub(crate) name: String,
     /// Pay this much in at once, in US dollars
-    #[arg(long, value_name = "AMOUNT")]
+    #[arg(long, value_name = "AMOUNT", allow_negative_numbers = true)]
     pub(crate) usd: Option<NanoUsd>,
     /// Replace the key that the profile holds
     #[arg(long)]
@@ -67,7 +67,7 @@ Examples:
   kinesis account deposit 10.00 --account acc_0193… --idempotency-key invoice-17")]
 pub(crate) struct AccountDeposit {
     /// How much, in US dollars
-    #[arg(value_name = "AMOUNT")]
+    #[arg(value_name = "AMOUNT", allow_negative_numbers = true)]
     pub(crate) usd: NanoUsd,
     /// Into which account [default: the profile's]
     #[arg(long, value_name = "ACCOUNT")]

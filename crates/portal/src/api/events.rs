@@ -1,6 +1,6 @@
 //! What happens, as server-sent events.
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{convert::Infallible, time::Duration};
 
 use axum::{
     extract::State,
@@ -12,21 +12,13 @@ use axum::{
 use futures_util::{Stream, StreamExt};
 use kinesis_control::api::Event;
 use kinesis_protocol::AccountId;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio_stream::wrappers::{BroadcastStream, errors::BroadcastStreamRecvError};
 
 use super::Outlet;
-use crate::{auth::Anyone, problem::Problem};
+use crate::{auth::Anyone, problem::Problem, watcher::Watcher};
 
 /// How often a stream that has nothing to say says so.
 pub(crate) const KEEP_ALIVE: Duration = Duration::from_secs(10);
-
-/// A place among those who watch, for as long as the stream lives.
-pub(crate) fn watch(outlet: &Outlet) -> Result<OwnedSemaphorePermit, Problem> {
-    Arc::clone(&outlet.watchers).try_acquire_owned().map_err(|_| {
-        Problem::new(http::StatusCode::SERVICE_UNAVAILABLE, "Too many are watching already.")
-    })
-}
 
 /// What happens from now on. Anyone sees nodes, leases, take-overs and ticks; a customer's key adds
 /// the budgets of its own apps. A reader that is too slow gets `event: missed` with a count.
@@ -36,11 +28,11 @@ pub(crate) fn watch(outlet: &Outlet) -> Result<OwnedSemaphorePermit, Problem> {
 )]
 pub(super) async fn events(
     Anyone(account): Anyone,
+    watcher: Watcher,
     State(outlet): State<Outlet>,
 ) -> Result<Response, Problem> {
-    let permit = watch(&outlet)?;
     let events = frames(outlet, account).map(move |frame| {
-        let _held = &permit;
+        let _held = &watcher;
         frame
     });
     Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response())

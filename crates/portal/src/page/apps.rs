@@ -1,6 +1,6 @@
 //! Apps: services with their replicas and standbys, jobs with their parts.
 
-use kinesis_control::api::{AppView, PartView, ReplicaView};
+use kinesis_control::api::{AppView, JobView, ReplicaView};
 use maud::{Markup, html};
 
 use super::{
@@ -32,10 +32,12 @@ pub(super) fn services(apps: &[&AppView]) -> Markup {
                                 }
                                 span.under { "version " (app.version) }
                             }
-                            td { (state(app)) }
-                            td { (replicas(&app.replicas)) }
-                            td.number data-requests=(app.requests) { (grouped(app.requests)) }
-                            td.number { (cost(app)) }
+                            td data-label="State" { (state(app)) }
+                            td data-label="Runs on" { (replicas(&app.replicas)) }
+                            td.number data-label="Requests" data-requests=(app.requests) {
+                                (grouped(app.requests))
+                            }
+                            td.number data-label="Cost" { (cost(app)) }
                         }
                     }
                 }
@@ -62,9 +64,9 @@ pub(super) fn jobs(apps: &[&AppView]) -> Markup {
                     @for app in apps {
                         tr data-app=(app.name) data-state=(app_state(app.state)) {
                             th scope="row" { (app.name) span.under { "version " (app.version) } }
-                            td { (state(app)) }
-                            td { (parts(app.job.as_ref().map_or(&[], |job| &job.parts))) }
-                            td.number { (cost(app)) }
+                            td data-label="State" { (state(app)) }
+                            td data-label="Parts" { @if let Some(job) = &app.job { (parts(job)) } }
+                            td.number data-label="Cost" { (cost(app)) }
                         }
                     }
                 }
@@ -107,18 +109,16 @@ fn replicas(replicas: &[ReplicaView]) -> Markup {
     }
 }
 
-/// The most parts that are listed one by one.
-const PARTS_SHOWN: usize = 16;
-
-fn parts(parts: &[PartView]) -> Markup {
-    let done = parts.iter().filter(|part| part.state == "completed").count();
+fn parts(job: &JobView) -> Markup {
+    let (done, all) = (job.parts_completed, job.parts_total);
+    let more = usize::try_from(all).unwrap_or(usize::MAX).saturating_sub(job.parts.len());
     html! {
         div.progress {
-            progress value=(done) max=(parts.len().max(1)) {}
-            span.muted { (done) " of " (parts.len()) }
+            progress value=(done) max=(all.max(1)) {}
+            span.muted { (done) " of " (all) }
         }
         ul.places {
-            @for part in parts.iter().take(PARTS_SHOWN) {
+            @for part in &job.parts {
                 li data-part=(part.part) data-state=(part.state) {
                     span.dot data-tone=(tone(&part.state)) {}
                     span.place { "part " (part.part) }
@@ -133,7 +133,7 @@ fn parts(parts: &[PartView]) -> Markup {
                     }
                 }
             }
-            @if parts.len() > PARTS_SHOWN { li.muted { "and " (parts.len() - PARTS_SHOWN) " more" } }
+            @if more > 0 { li.muted { "and " (more) " more" } }
         }
     }
 }

@@ -43,20 +43,22 @@ fn row(node: &NodeView) -> Markup {
                 @if !node.region.is_empty() { span.muted { " " (node.region) } }
                 code.under title=(format!("{:#x}", node.supplier)) { (short_address(node.supplier)) }
             }
-            td { span.badge.outline { (node.tier) } }
-            td {
+            td data-label="Tier" { span.badge.outline { (node.tier) } }
+            td data-label="State" {
                 (badge(&node.state))
                 @if let Some(why) = &node.paused { span.under { (why) } }
             }
-            td {
+            td data-label="Free" {
                 span.nowrap { (cores(free.cpu_millis)) " of " (cores(offered.cpu_millis)) " cores" }
                 span.under { (memory(free.mem_mib)) " of " (memory(offered.mem_mib)) }
             }
-            td.number { (node.leases) }
-            td.number.earning data-earning=(node.earned_last_second_nanojoule.0) {
+            td.number data-label="Leases" { (node.leases) }
+            td.number.earning data-label="JOULE per second" data-earning=(node.earned_last_second_nanojoule.0) {
                 (node.earned_last_second_nanojoule)
             }
-            td.number data-earned=(node.earned_nanojoule.0) { (node.earned_nanojoule) }
+            td.number data-label="JOULE earned" data-earned=(node.earned_nanojoule.0) {
+                (node.earned_nanojoule)
+            }
         }
     }
 }

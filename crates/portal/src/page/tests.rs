@@ -113,6 +113,8 @@ fn full() -> Picture {
     dear.reason = Some("its budget of $5.00 is used up".to_owned());
     let mut job = app(3, "frames", AppKind::Job, AppState::Running);
     job.job = Some(JobView {
+        parts_total: 3,
+        parts_completed: 1,
         parts: vec![
             part(0, "completed", Some("completed")),
             part(1, "running", Some("node failed: gone")),

@@ -13,7 +13,7 @@ use crate::fixture::*;
 #[tokio::test]
 async fn only_the_operator_opens_and_fills_accounts() {
     let utility = Utility::start().await;
-    let body = json!({"name": "Ada"});
+    let body = json!({"name": "acme"});
     for caller in [utility.anyone(), utility.with_key("kin_x"), utility.with_key("kop_x")] {
         let refused = caller.post("/v1/accounts", None, body.clone()).await;
         assert_eq!(refused.with(401)["type"], "urn:kinesis:problem:unauthorised");
@@ -23,7 +23,7 @@ async fn only_the_operator_opens_and_fills_accounts() {
     let again = utility.operator().post("/v1/accounts", Some("k"), body).await.with(201);
     assert_eq!(opened["account"], again["account"]);
     assert_ne!(opened["api_key"], again["api_key"]);
-    let other = utility.operator().post("/v1/accounts", Some("k"), json!({"name": "Eve"})).await;
+    let other = utility.operator().post("/v1/accounts", Some("k"), json!({"name": "third"})).await;
     other.with(422);
 
     let path = format!("/v1/accounts/{}/deposits", opened["account"].as_str().unwrap());
@@ -42,96 +42,96 @@ async fn only_the_operator_opens_and_fills_accounts() {
     operator.post(unknown, Some("p4"), json!({"usd": "5"})).await.with(404);
     operator.post("/v1/accounts/7/deposits", Some("p4"), json!({"usd": "5"})).await.with(400);
 
-    let ada = utility.with_key(again["api_key"].as_str().unwrap());
-    let account = ada.get("/v1/account").await.with(200);
+    let acme = utility.with_key(again["api_key"].as_str().unwrap());
+    let account = acme.get("/v1/account").await.with(200);
     assert_eq!(
         (&account["name"], &account["balance_nanousd"]),
-        (&json!("Ada"), &json!(5_250_000_000_i64))
+        (&json!("acme"), &json!(5_250_000_000_i64))
     );
     // The first key is void, and a customer is no operator.
     utility.with_key(opened["api_key"].as_str().unwrap()).get("/v1/account").await.with(401);
-    ada.post("/v1/accounts", None, json!({"name": "Bob"})).await.with(401);
+    acme.post("/v1/accounts", None, json!({"name": "rival"})).await.with(401);
     utility.operator().get("/v1/account").await.with(401);
 }
 
 #[tokio::test]
 async fn artifacts_are_checked_and_private() {
     let utility = Utility::start().await;
-    let (ada, bob) = (utility.customer("Ada").await, utility.customer("Bob").await);
+    let (acme, rival) = (utility.customer("acme").await, utility.customer("rival").await);
     let path = format!("/v1/artifacts/{}", ContentHash::of(COMPONENT));
-    assert_eq!(ada.ask(Method::HEAD, &path).await.status, 404);
-    let put = ada.put(COMPONENT).await.with(201);
+    assert_eq!(acme.ask(Method::HEAD, &path).await.status, 404);
+    let put = acme.put(COMPONENT).await.with(201);
     assert_eq!(put, json!({"hash": ContentHash::of(COMPONENT), "bytes": COMPONENT.len()}));
-    let head = ada.ask(Method::HEAD, &path).await;
+    let head = acme.ask(Method::HEAD, &path).await;
     assert_eq!((head.status.as_u16(), head.header("content-length")), (200, "11"));
-    let got = ada.get(&path).await;
+    let got = acme.get(&path).await;
     assert_eq!((got.status.as_u16(), got.body.as_slice()), (200, COMPONENT));
     assert_eq!(got.header("content-disposition"), "attachment");
 
     // Knowing a hash is not having the content.
-    bob.get(&path).await.with(404);
-    assert_eq!(bob.ask(Method::HEAD, &path).await.status, 404);
+    rival.get(&path).await.with(404);
+    assert_eq!(rival.ask(Method::HEAD, &path).await.status, 404);
     utility.anyone().get(&path).await.with(401);
     let forged = Request::put(&path).body(Body::from("something else")).unwrap();
-    bob.send(forged).await.with(422);
-    bob.get(&path).await.with(404);
-    bob.put(COMPONENT).await.with(201);
-    assert_eq!(bob.get(&path).await.body, COMPONENT);
+    rival.send(forged).await.with(422);
+    rival.get(&path).await.with(404);
+    rival.put(COMPONENT).await.with(201);
+    assert_eq!(rival.get(&path).await.body, COMPONENT);
 
     let long = vec![1; (1 << 20) + 1];
-    assert_eq!(ada.put(&long).await.with(413)["type"], "urn:kinesis:problem:too-large");
-    ada.get("/v1/artifacts/..%2f..%2fetc%2fpasswd").await.with(400);
-    ada.get("/v1/artifacts/00").await.with(400);
+    assert_eq!(acme.put(&long).await.with(413)["type"], "urn:kinesis:problem:too-large");
+    acme.get("/v1/artifacts/..%2f..%2fetc%2fpasswd").await.with(400);
+    acme.get("/v1/artifacts/00").await.with(400);
 }
 
 #[tokio::test]
 async fn a_manifest_that_is_wrong_is_told_by_line_and_key() {
     let utility = Utility::start().await;
-    let ada = utility.customer("Ada").await;
+    let acme = utility.customer("acme").await;
     let wrong = "name = \"web\"\nkind = \"service\"\ncomponnent = \"a.wasm\"\n";
     for path in ["/v1/quotes", "/v1/apps"] {
-        let problem = ada.post(path, Some("k"), request(wrong)).await.with(422);
+        let problem = acme.post(path, Some("k"), request(wrong)).await.with(422);
         assert!(problem["line"].as_u64().is_some(), "{problem}");
         assert!(problem["detail"].as_str().unwrap().contains("kinesis.toml: line"), "{problem}");
     }
     // A component that was never uploaded.
-    let missing = ada.post("/v1/apps", Some("k"), request(&service("web"))).await;
+    let missing = acme.post("/v1/apps", Some("k"), request(&service("web"))).await;
     missing.with(422);
     // A body that is something else.
-    let text = ada.post("/v1/apps", Some("k"), json!("text")).await.with(422);
+    let text = acme.post("/v1/apps", Some("k"), json!("text")).await.with(422);
     assert!(text["detail"].as_str().unwrap().contains("expected struct"), "{text}");
     let form = Request::post("/v1/apps").header("idempotency-key", "k").body(Body::from("a=b"));
-    ada.send(form.unwrap()).await.with(415);
+    acme.send(form.unwrap()).await.with(415);
     let broken = Request::post("/v1/apps")
         .header("idempotency-key", "k")
         .header("content-type", "application/json")
         .body(Body::from("{\"manifest\": "));
-    ada.send(broken.unwrap()).await.with(400);
+    acme.send(broken.unwrap()).await.with(400);
     let long = json!({"manifest": "x".repeat(2 << 20), "artifacts": {}});
-    ada.post("/v1/apps", Some("k"), long).await.with(413);
-    ada.post("/v1/apps", None, request(&service("web"))).await.with(400);
-    ada.post("/v1/apps", Some("a b"), request(&service("web"))).await.with(400);
+    acme.post("/v1/apps", Some("k"), long).await.with(413);
+    acme.post("/v1/apps", None, request(&service("web"))).await.with(400);
+    acme.post("/v1/apps", Some("a b"), request(&service("web"))).await.with(400);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_app_lives_and_is_its_owners_alone() {
     let utility = Utility::start().await;
-    let (ada, bob) = (utility.customer("Ada").await, utility.customer("Bob").await);
-    ada.put(COMPONENT).await.with(201);
-    let quote = ada.post("/v1/quotes", None, request(&service("web"))).await.with(200);
+    let (acme, rival) = (utility.customer("acme").await, utility.customer("rival").await);
+    acme.put(COMPONENT).await.with(201);
+    let quote = acme.post("/v1/quotes", None, request(&service("web"))).await.with(200);
     assert_eq!(quote["placeable"], false);
     let _den = utility.supplier("den", Tier::Crowd).await;
     let _tower = utility.supplier("tower", Tier::Datacenter).await;
-    let quote = ada.post("/v1/quotes", None, request(&service("web"))).await.with(200);
+    let quote = acme.post("/v1/quotes", None, request(&service("web"))).await.with(200);
     assert_eq!(quote["placeable"], true, "{quote}");
-    assert_eq!(ada.get("/v1/apps").await.with(200), json!([]));
+    assert_eq!(acme.get("/v1/apps").await.with(200), json!([]));
 
-    let made = ada.deploy("d1", &service("web")).await.with(201);
-    let again = ada.deploy("d1", &service("web")).await.with(201);
+    let made = acme.deploy("d1", &service("web")).await.with(201);
+    let again = acme.deploy("d1", &service("web")).await.with(201);
     assert_eq!((&made["id"], &made["version"]), (&again["id"], &again["version"]));
-    ada.deploy("d1", &service("other")).await.with(422);
-    bob.deploy("d1", &service("web")).await.with(409);
-    let app = ada
+    acme.deploy("d1", &service("other")).await.with(422);
+    rival.deploy("d1", &service("web")).await.with(409);
+    let app = acme
         .until("web", |app| {
             let is =
                 |role, state: &str| app.replicas.iter().any(|r| r.role == role && r.state == state);
@@ -141,15 +141,15 @@ async fn an_app_lives_and_is_its_owners_alone() {
     assert_eq!(app.state, AppState::Running);
     assert!(app.url.unwrap().starts_with("http://web."));
 
-    ada.deploy("d2", &service("web")).await.with(201);
-    assert_eq!(ada.get("/v1/apps/web").await.with(200)["version"], 2);
+    acme.deploy("d2", &service("web")).await.with(201);
+    assert_eq!(acme.get("/v1/apps/web").await.with(200)["version"], 2);
     for _ in 0..2 {
-        let back = ada.post("/v1/apps/web/rollback", Some("r1"), json!({})).await.with(200);
+        let back = acme.post("/v1/apps/web/rollback", Some("r1"), json!({})).await.with(200);
         assert_eq!(back["version"], 1);
     }
-    ada.post("/v1/apps/web/rollback", Some("r2"), json!({})).await.with(409);
+    acme.post("/v1/apps/web/rollback", Some("r2"), json!({})).await.with(409);
 
-    let usage = ada.get("/v1/apps/web/usage").await.with(200);
+    let usage = acme.get("/v1/apps/web/usage").await.with(200);
     let line = &usage["lines"][0];
     for key in [
         "replica",
@@ -166,29 +166,29 @@ async fn an_app_lives_and_is_its_owners_alone() {
         assert!(!line[key].is_null(), "{key} in {line}");
     }
     assert_eq!(line["counters"]["energy_source"], "estimated");
-    assert_eq!(ada.get("/v1/apps/web/outputs").await.with(200), json!([]));
+    assert_eq!(acme.get("/v1/apps/web/outputs").await.with(200), json!([]));
 
     for path in ["/v1/apps/web", "/v1/apps/web/usage", "/v1/apps/web/logs", "/v1/apps/web/outputs"]
     {
-        assert_eq!(bob.get(path).await.with(404)["type"], "urn:kinesis:problem:not-found");
+        assert_eq!(rival.get(path).await.with(404)["type"], "urn:kinesis:problem:not-found");
         utility.anyone().get(path).await.with(401);
     }
-    bob.ask(Method::DELETE, "/v1/apps/web").await.with(404);
-    ada.get("/v1/apps/web/logs?replica=9").await.with(404);
-    ada.get("/v1/apps/web/logs?replica=x").await.with(400);
+    rival.ask(Method::DELETE, "/v1/apps/web").await.with(404);
+    acme.get("/v1/apps/web/logs?replica=9").await.with(404);
+    acme.get("/v1/apps/web/logs?replica=x").await.with(400);
 
-    let stopped = ada.ask(Method::DELETE, "/v1/apps/web").await.with(200);
+    let stopped = acme.ask(Method::DELETE, "/v1/apps/web").await.with(200);
     assert_eq!(stopped["state"], "stopped");
-    ada.ask(Method::DELETE, "/v1/apps/web").await.with(200);
+    acme.ask(Method::DELETE, "/v1/apps/web").await.with(200);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn everyone_sees_the_grid_and_nobody_whose_apps_they_are() {
     let utility = Utility::start().await;
-    let ada = utility.customer("Ada").await;
+    let acme = utility.customer("acme").await;
     let den = utility.supplier("den", Tier::Crowd).await;
-    ada.deploy("d1", &job("frames", 2)).await.with(201);
-    ada.until("frames", |app| app.state == AppState::Completed).await;
+    acme.deploy("d1", &job("frames", 2)).await.with(201);
+    acme.until("frames", |app| app.state == AppState::Completed).await;
 
     let anyone = utility.anyone();
     let deadline = std::time::Instant::now() + LONG;
@@ -206,7 +206,7 @@ async fn everyone_sees_the_grid_and_nobody_whose_apps_they_are() {
     assert_eq!(grid["nodes"][0]["state"], "up");
     assert_eq!(grid["wire"], utility.config.wire.clone().unwrap());
     assert_eq!(grid["rpc"], "http://127.0.0.1:8545/rpc");
-    let account = ada.get("/v1/account").await.with(200);
+    let account = acme.get("/v1/account").await.with(200);
     assert!(!grid.to_string().contains(account["account"].as_str().unwrap()));
     assert_eq!(anyone.get("/v1/nodes").await.with(200)[0]["tier"], "crowd");
     let health = anyone.get("/v1/health").await.with(200);

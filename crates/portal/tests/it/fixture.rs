@@ -45,7 +45,7 @@ impl Settle for SimulatedChain {
         Payer { utility: self.key.address(), series: 1, chain_id: 31_337, escrow: ESCROW }
     }
 
-    fn sign(&self, root: PaymentRoot) -> Result<SignedRoot, SettleError> {
+    async fn sign(&self, root: PaymentRoot) -> Result<SignedRoot, SettleError> {
         let signature = self.key.sign_hash(&root.signing_hash(31_337, ESCROW));
         Ok(SignedRoot { root, signature })
     }
@@ -69,6 +69,7 @@ impl Settle for SimulatedChain {
 
     async fn redeem_to_payer(
         &self,
+        _key: &str,
         payment: &PaymentProof,
         _deadline: u64,
         _signature: &Signature,

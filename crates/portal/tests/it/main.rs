@@ -3,6 +3,7 @@
 
 mod api;
 mod fixture;
+mod history;
 mod openapi;
 mod page;
 mod server;

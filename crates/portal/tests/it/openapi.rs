@@ -46,10 +46,10 @@ fn properties(document: &Value, schema: &Value) -> BTreeSet<String> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_described_is_what_is_answered() {
     let utility = Utility::start().await;
-    let ada = utility.customer("Ada").await;
+    let acme = utility.customer("acme").await;
     let _den = utility.supplier("den", Tier::Crowd).await;
-    ada.deploy("d1", &service("web")).await.with(201);
-    ada.until("web", |app| !app.replicas.is_empty()).await;
+    acme.deploy("d1", &service("web")).await.with(201);
+    acme.until("web", |app| !app.replicas.is_empty()).await;
     let document = utility.anyone().get("/v1/openapi.json").await.with(200);
     for (path, described) in [
         ("/v1/grid", "/v1/grid"),
@@ -58,13 +58,13 @@ async fn what_is_described_is_what_is_answered() {
         ("/v1/apps/web/usage", "/v1/apps/{name}/usage"),
         ("/v1/suppliers/0x0707070707070707070707070707070707070707", "/v1/suppliers/{address}"),
     ] {
-        let answered = ada.get(path).await.with(200);
+        let answered = acme.get(path).await.with(200);
         let answered: BTreeSet<String> = answered.as_object().unwrap().keys().cloned().collect();
         let response = &document["paths"][described]["get"]["responses"]["200"];
         let schema = &response["content"]["application/json"]["schema"];
         assert_eq!(answered, properties(&document, schema), "{path}");
     }
-    let line = &ada.get("/v1/apps/web/usage").await.with(200)["lines"][0];
+    let line = &acme.get("/v1/apps/web/usage").await.with(200)["lines"][0];
     for part in ["counters", "prices", "granted"] {
         let answered: BTreeSet<String> = line[part].as_object().unwrap().keys().cloned().collect();
         let schema = &document["components"]["schemas"]["BillLine"]["properties"][part];

@@ -35,13 +35,13 @@ async fn until(utility: &Utility, path: &str, fits: impl Fn(&str) -> bool) -> im
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_take_over_is_seen_as_it_happens() {
     let utility = Utility::start().await;
-    let ada = utility.customer("Ada").await;
+    let acme = utility.customer("acme").await;
     let mut agents = Vec::new();
     for name in ["den", "tower"] {
         agents.push(utility.supplier(name, Tier::Crowd).await);
     }
-    ada.deploy("d1", &service("web")).await.with(201);
-    let app = ada
+    acme.deploy("d1", &service("web")).await.with(201);
+    let app = acme
         .until("web", |app| {
             let warm = |r: &kinesis_control::api::ReplicaView| r.state == "warm";
             app.replicas.len() == 2

@@ -62,3 +62,75 @@ async fn it_listens_limits_and_stops() {
     tokio::time::timeout(LONG, portal.shutdown(Duration::from_millis(200))).await.unwrap();
     assert!(TcpStream::connect(portal.addr()).await.is_err());
 }
+
+/// A portal on a socket of its own.
+async fn listening(utility: &Utility, limit: impl FnOnce(&mut kinesis_portal::Limits)) -> Portal {
+    let mut config = utility.config.clone();
+    limit(&mut config.limits);
+    let (control, store) = (Arc::clone(&utility.control), utility.store.clone());
+    Portal::start(config, control, store, utility.artifacts.clone()).await.unwrap()
+}
+
+/// Asks until the answer has this in it: a place may come back a moment after it was left.
+async fn until(portal: &Portal, path: &str, wanted: &str) {
+    let deadline = tokio::time::Instant::now() + LONG;
+    loop {
+        let answer = get(portal, path).await;
+        if answer.contains(wanted) {
+            return;
+        }
+        assert!(tokio::time::Instant::now() < deadline, "{path}: {answer}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// A connection that watches the page.
+async fn watching(portal: &Portal) -> TcpStream {
+    let mut stream = TcpStream::connect(portal.addr()).await.unwrap();
+    stream.write_all(b"GET /live HTTP/1.1\r\nhost: portal\r\n\r\n").await.unwrap();
+    let mut first = [0; 15];
+    tokio::time::timeout(LONG, stream.read_exact(&mut first)).await.unwrap().unwrap();
+    assert_eq!(&first, b"HTTP/1.1 200 OK");
+    stream
+}
+
+#[tokio::test]
+async fn one_client_leaves_places_for_others() {
+    let utility = Utility::start().await;
+    let portal = listening(&utility, |limits| {
+        limits.connections_per_client = 3;
+        limits.watchers = 9;
+        limits.watchers_per_client = 2;
+    })
+    .await;
+    let watchers = [watching(&portal).await, watching(&portal).await];
+    for path in ["/live", "/v1/events"] {
+        until(&portal, path, "This client watches 2 times already.").await;
+    }
+    until(&portal, "/v1/health", "HTTP/1.1 200").await;
+    let third = TcpStream::connect(portal.addr()).await.unwrap();
+    until(&portal, "/v1/health", "HTTP/1.1 429").await;
+    drop((watchers, third));
+    until(&portal, "/v1/health", "HTTP/1.1 200").await;
+    drop(watching(&portal).await);
+}
+
+#[tokio::test]
+async fn who_does_not_read_gives_up_the_place() {
+    let utility = Utility::start().await;
+    let portal = listening(&utility, |limits| {
+        limits.connections = 1;
+        limits.write_pause = Duration::from_millis(300);
+    })
+    .await;
+    let mut deaf = TcpStream::connect(portal.addr()).await.unwrap();
+    let asking = tokio::spawn(async move {
+        // It asks for more than any buffer on the way holds, and reads none of it.
+        let request = b"GET /v1/openapi.json HTTP/1.1\r\nhost: portal\r\n\r\n";
+        while deaf.write_all(request).await.is_ok() {}
+        deaf
+    });
+    let ended = tokio::time::timeout(LONG, asking).await.expect("it is hung up on");
+    drop(ended);
+    until(&portal, "/v1/health", "HTTP/1.1 200").await;
+}
