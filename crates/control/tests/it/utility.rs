@@ -2,6 +2,7 @@
 //! speak the real protocol, requests sent as the ingress sends them.
 
 mod billing;
+mod roots;
 
 use std::{
     net::SocketAddr,
