@@ -70,6 +70,14 @@ pub(crate) fn decimal(amount: U256, decimals: usize) -> String {
     }
 }
 
+/// A length of time in the largest unit that it is a whole number of: `90 d`, `36 h`, `5 min`, `7 s`.
+#[must_use]
+pub fn span(seconds: u64) -> String {
+    let unit = [(86_400, "d"), (3_600, "h"), (60, "min")];
+    let found = unit.into_iter().find(|(of, _)| seconds > 0 && seconds.is_multiple_of(*of));
+    found.map_or_else(|| format!("{seconds} s"), |(of, name)| format!("{} {name}", seconds / of))
+}
+
 /// A moment in seconds since 1970, as a date and time in UTC.
 #[must_use]
 pub fn moment(seconds: u64) -> String {
@@ -113,6 +121,15 @@ mod tests {
             assert!(wei(bad).is_err(), "{bad}");
         }
         assert!(wei("0.0000000000000000001").is_err(), "a nineteenth decimal is not dropped");
+    }
+
+    #[test]
+    fn spans_are_whole() {
+        let spans =
+            [(0, "0 s"), (7, "7 s"), (300, "5 min"), (129_600, "36 h"), (7_776_000, "90 d")];
+        for (seconds, text) in spans {
+            assert_eq!(span(seconds), text);
+        }
     }
 
     #[test]

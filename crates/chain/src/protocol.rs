@@ -27,9 +27,7 @@ use alloy::{
 };
 
 use crate::{
-    ChainError, Contracts, ProtocolContracts, Signer,
-    client::Client,
-    contracts::Joule,
+    ChainError, Contracts, Joules, ProtocolContracts, Signer, client::Client, contracts::Joule,
 };
 
 /// The whole protocol on one chain, on behalf of one signer.
@@ -118,6 +116,14 @@ impl Protocol {
     /// Lets `spender` take this much JOULE, where it may not yet.
     async fn allow(&self, spender: Address, value: U256) -> Result<(), ChainError> {
         let joule = self.contracts.joule;
+        let (account, has) = (self.address(), self.balance(self.address()).await?);
+        if has < value {
+            // As the token would say it, which knows no units.
+            let (has, value) = (Joules(has), Joules(value));
+            return Err(ChainError::Reverted(format!(
+                "ERC20InsufficientBalance: {account} has {has} JOULE and needs {value}"
+            )));
+        }
         let allowance = Joule::allowanceCall { owner: self.address(), spender };
         if self.read(joule, &allowance).await? < value {
             self.send(joule, &Joule::approveCall { spender, value }).await?;

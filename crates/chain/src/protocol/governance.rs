@@ -147,16 +147,16 @@ impl Protocol {
     pub async fn calls_of(&self, action: &Action) -> Result<Vec<Call>, ChainError> {
         let now_s = self.now_s().await?;
         let calls = action.calls(&self.contracts, now_s)?;
-        for call in &calls {
-            if !self.client.has_code(call.target).await? {
-                return Err(ChainError::NoContract { what: "contract", address: call.target });
-            }
+        let mut needed: Vec<Address> = calls.iter().map(|call| call.target).collect();
+        if let Action::Upgrade { implementation, .. } = action {
+            needed.push(*implementation);
         }
-        if let Action::Upgrade { implementation, .. } = action
-            && !self.client.has_code(*implementation).await?
-        {
-            let what = "implementation";
-            return Err(ChainError::NoContract { what, address: *implementation });
+        for address in needed {
+            if !self.client.has_code(address).await? {
+                return Err(ChainError::Senseless(format!(
+                    "there is no contract at {address}: deploy it first"
+                )));
+            }
         }
         Ok(calls)
     }

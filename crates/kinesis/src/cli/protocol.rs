@@ -31,6 +31,9 @@ pub(crate) struct OnChain {
     /// [default: wallet.key beside the profile, made when it is needed]
     #[arg(long = "as", value_name = "FILE|dev:N", display_order = 801)]
     pub(crate) acting: Option<Acting>,
+    /// The first line of this file opens an encrypted key [default: asked for on the terminal]
+    #[arg(long, value_name = "FILE", display_order = 802)]
+    pub(crate) passphrase_file: Option<PathBuf>,
     /// Where the contracts are [default: the grid's; on a development chain, where `kinesis up` puts
     /// them]
     #[arg(
@@ -38,7 +41,7 @@ pub(crate) struct OnChain {
         value_name = "FILE",
         env = "KINESIS_CONTRACTS",
         hide_env_values = true,
-        display_order = 802
+        display_order = 803
     )]
     pub(crate) contracts: Option<PathBuf>,
     /// The grid's data directory, where chain and contracts are looked up
@@ -47,7 +50,7 @@ pub(crate) struct OnChain {
         value_name = "DIR",
         env = env::DATA,
         hide_env_values = true,
-        display_order = 803
+        display_order = 804
     )]
     pub(crate) data: Option<PathBuf>,
 }

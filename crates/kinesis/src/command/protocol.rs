@@ -23,7 +23,8 @@ use crate::{
     config, endpoints,
     error::{Error, Result},
     files,
-    output::Output,
+    output::{Output, safe},
+    passphrase,
     profile::Profile,
 };
 
@@ -70,24 +71,24 @@ impl OnChain {
 
     /// Whom it concerns where nobody is named, without making a key.
     fn me(&self) -> Result<Option<Address>> {
-        let key = match &self.acting {
-            Some(Acting::Dev(index)) => dev::key(*index),
-            Some(Acting::File(path)) => Key::load(path).map_err(chain)?,
-            None => match Self::wallet()? {
-                path if path.exists() => Key::load(&path).map_err(chain)?,
-                _ => return Ok(None),
-            },
-        };
-        Ok(Some(key.address()))
+        let there = self.acting.is_some() || Self::wallet()?.exists();
+        if there { self.key().map(|key| Some(key.address())) } else { Ok(None) }
     }
 
     /// Whoever acts.
     pub(super) fn key(&self) -> Result<Key> {
-        match &self.acting {
-            Some(Acting::Dev(index)) => Ok(dev::key(*index)),
-            Some(Acting::File(path)) => Key::load(path).map_err(chain),
-            None => Key::load_or_create(&Self::wallet()?).map_err(chain),
-        }
+        let path = match &self.acting {
+            Some(Acting::Dev(index)) => return Ok(dev::key(*index)),
+            Some(Acting::File(path)) => path.clone(),
+            None => {
+                let wallet = Self::wallet()?;
+                if !wallet.exists() {
+                    return Key::load_or_create(&wallet).map_err(chain);
+                }
+                wallet
+            }
+        };
+        passphrase::open_key(&path, self.passphrase_file.as_deref())
     }
 
     /// A client that only looks.
@@ -155,8 +156,10 @@ pub(super) fn chain(error: ChainError) -> Error {
             let hint = next_step(&why).map(str::to_owned);
             // The error's name is for whoever looks it up.
             let message = match why.split_once(": ") {
-                Some((name, words)) if !name.contains(' ') => format!("refused: {words} ({name})"),
-                _ => format!("refused: {why}"),
+                Some((name, words)) if !name.contains(' ') => {
+                    format!("refused: {} ({name})", safe(words))
+                }
+                _ => format!("refused: {}", safe(&why)),
             };
             Error::Refused { message, hint }
         }

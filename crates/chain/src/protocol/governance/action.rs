@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     ChainError, Contracts, Joules,
-    amount::decimal,
+    amount::{decimal, span},
     contracts::{
         Disputes, Exchange, Grants, Joule, PaymentEscrow, Registry, StakePool, Treasury, interfaces,
     },
@@ -345,8 +345,10 @@ impl fmt::Display for Action {
         match self {
             Self::SetFee(bp) => write!(f, "Set the protocol fee to {} %", percent(bp)),
             Self::SetEmission(bp) => write!(f, "Let a year add {} % to the supply", percent(bp)),
-            Self::SetThaw(s) => write!(f, "Let stake thaw for {s} s"),
-            Self::SetWithdrawalDelay(s) => write!(f, "Let withdrawals thaw for {s} s"),
+            Self::SetThaw(s) => write!(f, "Let stake thaw for {}", span(u64::from(*s))),
+            Self::SetWithdrawalDelay(s) => {
+                write!(f, "Let withdrawals thaw for {}", span(u64::from(*s)))
+            }
             Self::SetNodeBond(amount) => write!(f, "Ask for {amount} JOULE of stake for a node"),
             Self::SetUtilityBond(amount) => {
                 write!(f, "Ask for {amount} JOULE of stake for a utility's offer")
@@ -356,10 +358,10 @@ impl fmt::Display for Action {
             Self::SetGuardian(who) => write!(f, "Let {who} stop disputes"),
             Self::Mint { to, amount } => write!(f, "Mint {amount} JOULE for {to}"),
             Self::Pay { to, amount } => write!(f, "Pay {amount} JOULE to {to}"),
-            Self::Grant { to, amount, cliff_s, duration_s } => write!(
-                f,
-                "Grant {amount} JOULE to {to} over {duration_s} s, nothing before {cliff_s} s"
-            ),
+            Self::Grant { to, amount, cliff_s, duration_s } => {
+                write!(f, "Grant {amount} JOULE to {to} over {}", span(*duration_s))?;
+                if *cliff_s > 0 { write!(f, ", nothing before {}", span(*cliff_s)) } else { Ok(()) }
+            }
             Self::Revoke(id) => write!(f, "Revoke grant {id}"),
             Self::Upgrade { contract, implementation } => {
                 write!(f, "Upgrade {} to {implementation}", contract.name())
