@@ -4,6 +4,7 @@
 
 pub mod chain;
 pub mod failover;
+pub mod gas;
 pub mod memory;
 pub mod meter;
 pub mod peer;

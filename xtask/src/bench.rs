@@ -33,7 +33,7 @@ pub(crate) fn run(name: &str, repetitions: usize) -> Result<()> {
         "failover" => install::programs(&["nginx", "haproxy", "ip"])?,
         "start" => install::programs(&["crun", "cc"])?,
         // anvil is one of the contracts' tools.
-        "chain" => install::npm("contracts")?,
+        "chain" | "gas" => install::npm("contracts")?,
         _ => {}
     }
     examples::rust()?;

@@ -64,7 +64,8 @@ pub(crate) fn test() -> Result<Count> {
 fn growth(suites: &serde_json::Value) -> Result<u64> {
     let mut grown = 0;
     for suite in suites.as_object().into_iter().flat_map(serde_json::Map::values) {
-        for test in suite["test_results"].as_object().into_iter().flat_map(serde_json::Map::values) {
+        for test in suite["test_results"].as_object().into_iter().flat_map(serde_json::Map::values)
+        {
             for (group, measured) in test["gas_snapshots"].as_object().into_iter().flatten() {
                 let path = root().join(format!("contracts/snapshots/{group}.json"));
                 let committed: serde_json::Value = serde_json::from_slice(

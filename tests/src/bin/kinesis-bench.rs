@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::{Parser, ValueEnum};
-use kinesis_tests::bench::{Setup, chain, failover, memory, meter, route, settle, start};
+use kinesis_tests::bench::{Setup, chain, failover, gas, memory, meter, route, settle, start};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 /// Measures one promise beside a peer and prints one line of JSON last.
@@ -41,6 +41,8 @@ enum Name {
     Memory,
     /// Transactions a second into the embedded chain, and how long a year of blocks takes to open.
     Chain,
+    /// What redemptions cost in gas, beside a 1inch-style cumulative claim.
+    Gas,
     /// A tick of the payment tree for a million suppliers, and the proofs from it.
     Settle,
 }
@@ -65,6 +67,7 @@ async fn main() -> Result<()> {
         Name::Meter => meter::run(&setup).await,
         Name::Memory => memory::run(&setup).await,
         Name::Chain => chain::run(&setup).await,
+        Name::Gas => gas::run(&setup).await,
         Name::Settle => settle::run(&setup),
     }
 }
