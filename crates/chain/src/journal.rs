@@ -144,12 +144,7 @@ pub trait Journal: fmt::Debug + Send + Sync {
     ///
     /// # Errors
     /// Where the journal cannot be written.
-    async fn remove(
-        &self,
-        chain_id: u64,
-        sender: Address,
-        key: &str,
-    ) -> Result<(), JournalError>;
+    async fn remove(&self, chain_id: u64, sender: Address, key: &str) -> Result<(), JournalError>;
 
     /// A sender's open intents, in order of nonce.
     ///

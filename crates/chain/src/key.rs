@@ -78,8 +78,7 @@ impl Key {
         let text = read_private(path, FILE_BYTES_MAX)
             .map_err(|source| ChainError::File { path: path.to_owned(), source })?;
         if text.trim_start().starts_with('{') {
-            let passphrase =
-                passphrase.ok_or_else(|| ChainError::KeyEncrypted(path.to_owned()))?;
+            let passphrase = passphrase.ok_or_else(|| ChainError::KeyEncrypted(path.to_owned()))?;
             return keystore::open(path, &text, passphrase);
         }
         let not = || ChainError::NotAKey(path.to_owned());

@@ -6,6 +6,9 @@
 //! * what may have been seen by a node is followed at its nonce until that nonce is final;
 //! * an answer that does not come says nothing: the chain is asked again.
 
+mod look;
+mod policy;
+
 use std::{
     collections::{HashMap, HashSet},
     sync::Arc,
@@ -14,7 +17,7 @@ use std::{
 
 use alloy::{
     consensus::{SignableTransaction as _, TxEip1559, TxEnvelope},
-    eips::{BlockId, BlockNumberOrTag, Encodable2718 as _},
+    eips::Encodable2718 as _,
     primitives::{Address, B256, Bytes, TxKind, U256},
     providers::Provider as _,
     rpc::types::{TransactionReceipt, TransactionRequest},
@@ -22,6 +25,9 @@ use alloy::{
 };
 use tokio::sync::Mutex;
 use tracing::{info, warn};
+
+use look::Seen;
+pub use policy::{Finality, SendPolicy, Until};
 
 use crate::{
     ChainError,
@@ -35,80 +41,6 @@ const NONCE_TRIES_MAX: u32 = 16;
 const ATTEMPTS_MAX: usize = 24;
 /// The first and the longest pause between two looks at the chain.
 const POLL: (Duration, Duration) = (Duration::from_millis(5), Duration::from_secs(1));
-
-/// When a mined transaction counts as final.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Finality {
-    /// In a block with this many blocks on the chain, itself counted; at least 1.
-    Confirmations(u64),
-    /// When the chain's own `finalized` block has reached it; on a chain without one, after this
-    /// many confirmations.
-    Finalized {
-        /// Confirmations where the chain has no `finalized` block.
-        otherwise: u64,
-    },
-}
-
-/// How a sender goes about it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SendPolicy {
-    /// When a transaction is final.
-    pub finality: Finality,
-    /// After how long without being mined the same bytes are sent again.
-    pub resend_after: Duration,
-    /// After how long without being mined a higher fee is offered at the same nonce.
-    pub replace_after: Duration,
-    /// The most that is ever offered for a unit of gas, in wei.
-    pub fee_per_gas_max: u128,
-    /// How long a call waits for what it was asked to wait for.
-    pub wait_max: Duration,
-}
-
-impl Default for SendPolicy {
-    /// Final where the chain says so, a higher fee after 45 s, at most 500 gwei.
-    fn default() -> Self {
-        Self {
-            finality: Finality::Finalized { otherwise: 64 },
-            resend_after: Duration::from_secs(15),
-            replace_after: Duration::from_secs(45),
-            fee_per_gas_max: 500_000_000_000,
-            wait_max: Duration::from_secs(90),
-        }
-    }
-}
-
-impl SendPolicy {
-    /// The defaults for a chain: a development chain takes nothing back.
-    #[must_use]
-    pub fn for_chain(chain_id: u64) -> Self {
-        if chain_id == crate::dev::CHAIN_ID {
-            Self { finality: Finality::Confirmations(1), ..Self::default() }
-        } else {
-            Self::default()
-        }
-    }
-}
-
-/// How far a call waits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Until {
-    /// Until it is in a block, which may still be taken back; it is followed all the same.
-    Mined,
-    /// Until it cannot be taken back.
-    Final,
-}
-
-/// What the chain knows of an intent.
-enum Seen {
-    /// None of its transactions is in a block.
-    Nowhere,
-    /// One is, which may be taken back.
-    Mined(Box<TransactionReceipt>),
-    /// One is, for good.
-    Final(Box<TransactionReceipt>),
-    /// Its nonce is, for good, another's.
-    Lost,
-}
 
 /// What became of signed bytes that were sent.
 enum Sent {
@@ -142,7 +74,14 @@ struct Waiting {
 
 impl Sender {
     pub(crate) fn new(client: Client, journal: Arc<dyn Journal>, policy: SendPolicy) -> Self {
-        Self { client, journal, policy, planning: Arc::default(), waiting: Arc::default(), told: Arc::default() }
+        Self {
+            client,
+            journal,
+            policy,
+            planning: Arc::default(),
+            waiting: Arc::default(),
+            told: Arc::default(),
+        }
     }
 
     pub(crate) const fn client(&self) -> &Client {
@@ -411,85 +350,6 @@ impl Sender {
             self.broadcast(&intent).await;
         }
         Ok(intent)
-    }
-
-    async fn look(&self, intent: &Intent) -> Result<Seen, ChainError> {
-        if let Some(seen) = self.receipt(intent).await? {
-            return Ok(seen);
-        }
-        if self.mined_nonce(intent.sender, BlockId::latest()).await? <= intent.nonce {
-            return Ok(Seen::Nowhere);
-        }
-        // Its own transaction may have been mined between the two looks.
-        if let Some(seen) = self.receipt(intent).await? {
-            return Ok(seen);
-        }
-        let Some(final_block) = self.final_block().await? else { return Ok(Seen::Nowhere) };
-        if self.mined_nonce(intent.sender, final_block).await? <= intent.nonce {
-            return Ok(Seen::Nowhere);
-        }
-        Ok(self.receipt(intent).await?.unwrap_or(Seen::Lost))
-    }
-
-    /// What the receipts of an intent's transactions say.
-    async fn receipt(&self, intent: &Intent) -> Result<Option<Seen>, ChainError> {
-        let provider = self.client.provider();
-        for attempt in intent.attempts.iter().rev() {
-            let found = provider.get_transaction_receipt(attempt.hash).await;
-            let Some(receipt) = found.map_err(unreachable_or_refused)? else { continue };
-            if receipt.transaction_hash != attempt.hash || receipt.from != intent.sender {
-                return Err(ChainError::Nonsense("the receipt is another transaction's"));
-            }
-            let (Some(number), Some(hash)) = (receipt.block_number, receipt.block_hash) else {
-                continue;
-            };
-            // A node behind a balancer may still tell of a block that was taken back.
-            let block = provider.get_block_by_number(number.into()).await;
-            let canonical = block.map_err(unreachable_or_refused)?;
-            if canonical.is_none_or(|block| block.header.hash != hash) {
-                continue;
-            }
-            let receipt = Box::new(receipt);
-            let is_final = self.final_number().await?.is_some_and(|last| number <= last);
-            return Ok(Some(if is_final { Seen::Final(receipt) } else { Seen::Mined(receipt) }));
-        }
-        Ok(None)
-    }
-
-    /// The newest block that cannot be taken back; `None` while there is none.
-    pub(crate) async fn final_number(&self) -> Result<Option<u64>, ChainError> {
-        let confirmed = |head: u64, depth: u64| head.checked_sub(depth.max(1) - 1);
-        match self.policy.finality {
-            Finality::Confirmations(depth) => {
-                Ok(confirmed(self.client.block_number().await?, depth))
-            }
-            Finality::Finalized { otherwise } => {
-                let tag = BlockNumberOrTag::Finalized;
-                match self.client.provider().get_block_by_number(tag).await {
-                    Ok(Some(block)) => Ok(Some(block.header.number)),
-                    // Not every chain has one.
-                    Ok(None) => Ok(confirmed(self.client.block_number().await?, otherwise)),
-                    Err(error) if error.as_error_resp().is_some() => {
-                        Ok(confirmed(self.client.block_number().await?, otherwise))
-                    }
-                    Err(error) => Err(unreachable_or_refused(error)),
-                }
-            }
-        }
-    }
-
-    async fn final_block(&self) -> Result<Option<BlockId>, ChainError> {
-        // Where the newest block is final its state is asked for by that name, since some chains
-        // keep no other.
-        if self.policy.finality == Finality::Confirmations(1) {
-            return Ok(Some(BlockId::latest()));
-        }
-        Ok(self.final_number().await?.map(BlockId::number))
-    }
-
-    async fn mined_nonce(&self, of: Address, at: BlockId) -> Result<u64, ChainError> {
-        let count = self.client.provider().get_transaction_count(of).block_id(at).await;
-        count.map_err(unreachable_or_refused)
     }
 
     /// The first nonce that neither the chain nor the journal knows of.

@@ -70,9 +70,9 @@ impl Signer {
     pub fn sign_hash(&self, hash: &B256) -> Result<Signature, ChainError> {
         match self {
             Self::Local(key) => Ok(key.sign_hash(hash)),
-            Self::Remote(_) => Err(ChainError::SignerRefused(
-                "a signing process signs no bare hash".to_owned(),
-            )),
+            Self::Remote(_) => {
+                Err(ChainError::SignerRefused("a signing process signs no bare hash".to_owned()))
+            }
         }
     }
 }

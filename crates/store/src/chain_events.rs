@@ -142,7 +142,9 @@ impl Store {
     ) -> Result<bool, StoreError> {
         let first = after.map_or(0, |block| block.number + 1);
         if to.number < first || events.iter().any(|e| !(first..=to.number).contains(&e.block)) {
-            return Err(StoreError::Invalid("an event outside of the blocks that were read".into()));
+            return Err(StoreError::Invalid(
+                "an event outside of the blocks that were read".into(),
+            ));
         }
         let mut tx = self.db.begin().await?;
         if newest(&mut tx, chain_id, source).await? != after {
@@ -219,10 +221,9 @@ impl Store {
         filter: &EventFilter,
     ) -> Result<Vec<StoredChainEvent>, StoreError> {
         let (block, index) = match filter.after {
-            Some((block, index)) => (
-                i64::try_from(block).unwrap_or(i64::MAX),
-                i64::try_from(index).unwrap_or(i64::MAX),
-            ),
+            Some((block, index)) => {
+                (i64::try_from(block).unwrap_or(i64::MAX), i64::try_from(index).unwrap_or(i64::MAX))
+            }
             None => (-1, -1),
         };
         let topic = |i: usize| filter.indexed[i].map(|topic| topic.to_string());

@@ -188,10 +188,8 @@ impl Store {
         chain_id: u64,
         sender: Address,
     ) -> Result<Vec<StoredIntent>, StoreError> {
-        let sql = concat!(
-            columns!(),
-            " WHERE chain = $1 AND sender = $2 AND open = 1 ORDER BY nonce"
-        );
+        let sql =
+            concat!(columns!(), " WHERE chain = $1 AND sender = $2 AND open = 1 ORDER BY nonce");
         let rows = self.db.all(sql, args![chain_id, hex(sender)]).await?;
         rows.iter().map(read).collect()
     }

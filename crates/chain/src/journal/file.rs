@@ -150,12 +150,7 @@ impl Journal for FileJournal {
         blocking(move || journal.put(&intent, false)).await
     }
 
-    async fn remove(
-        &self,
-        chain_id: u64,
-        sender: Address,
-        key: &str,
-    ) -> Result<(), JournalError> {
+    async fn remove(&self, chain_id: u64, sender: Address, key: &str) -> Result<(), JournalError> {
         let (journal, path) = (self.clone(), self.path(chain_id, sender, key));
         blocking(move || {
             let _lock = journal.lock()?;
@@ -181,10 +176,7 @@ impl Journal for FileJournal {
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> Result<T, JournalError> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .map_err(JournalError::new)?
-        .map_err(JournalError::new)
+    tokio::task::spawn_blocking(work).await.map_err(JournalError::new)?.map_err(JournalError::new)
 }
 
 #[cfg(test)]

@@ -72,12 +72,7 @@ impl Journal for MemoryJournal {
         Ok(Recorded::Done)
     }
 
-    async fn remove(
-        &self,
-        chain_id: u64,
-        sender: Address,
-        key: &str,
-    ) -> Result<(), JournalError> {
+    async fn remove(&self, chain_id: u64, sender: Address, key: &str) -> Result<(), JournalError> {
         self.0.lock().remove(&(chain_id, sender, key.to_owned()));
         Ok(())
     }

@@ -76,7 +76,9 @@ impl Guard {
         match signed.get(&key) {
             Some(last) if *last == (Last { tick, hash }) => return Ok(()),
             Some(last) if last.tick == tick => {
-                return refuse(format!("tick {tick} of series {series} was signed with another root"));
+                return refuse(format!(
+                    "tick {tick} of series {series} was signed with another root"
+                ));
             }
             Some(last) if last.tick > tick => {
                 return refuse(format!("tick {} of series {series} was signed already", last.tick));

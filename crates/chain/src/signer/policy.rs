@@ -62,6 +62,8 @@ impl SignerPolicy {
                 Calls::deposit(_)
                 | Calls::redeem(_)
                 | Calls::redeemTo(_)
+                | Calls::redeemMany(_)
+                | Calls::anchor(_)
                 | Calls::requestWithdrawal(_)
                 | Calls::collectFees(_),
             ) => Ok(()),

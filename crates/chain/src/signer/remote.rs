@@ -113,7 +113,8 @@ impl RemoteSigner {
 
     async fn ask(&self, ask: &Ask) -> Result<Answer, ChainError> {
         let mut connection = self.connection.lock().await;
-        let mut line = serde_json::to_vec(ask).map_err(|_| self.failed(io::ErrorKind::InvalidInput))?;
+        let mut line =
+            serde_json::to_vec(ask).map_err(|_| self.failed(io::ErrorKind::InvalidInput))?;
         line.push(b'\n');
         // Asking twice is harmless: a signature is the same each time.
         let known = connection.is_some();

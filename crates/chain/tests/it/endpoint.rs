@@ -11,7 +11,9 @@ use axum::{
     response::{IntoResponse as _, Response},
     routing::post,
 };
-use kinesis_chain::{ChainError, EventReader, Key, SendPolicy, Settlement, Until, contracts::Joule};
+use kinesis_chain::{
+    ChainError, EventReader, Key, SendPolicy, Settlement, Until, contracts::Joule,
+};
 use proptest::{prelude::*, test_runner::TestRunner};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -33,17 +35,15 @@ async fn endpoint(answers: impl Fn(&Value) -> Response + Send + Sync + 'static) 
 }
 
 fn client(url: &str) -> Settlement {
-    let short = SendPolicy {
-        wait_max: Duration::from_millis(50),
-        ..SendPolicy::for_chain(31_337)
-    };
+    let short = SendPolicy { wait_max: Duration::from_millis(50), ..SendPolicy::for_chain(31_337) };
     Settlement::new(url, 31_337, Address::repeat_byte(1), Key::random()).unwrap().with_policy(short)
 }
 
 /// Everything that asks the endpoint something.
 async fn ask_everything(url: &str) -> Vec<Result<(), ChainError>> {
     let client = client(url);
-    let call = Joule::transferCall { to: Address::repeat_byte(2), value: alloy::primitives::U256::ONE };
+    let call =
+        Joule::transferCall { to: Address::repeat_byte(2), value: alloy::primitives::U256::ONE };
     let to = Address::repeat_byte(3);
     let reader = EventReader::new(url, 31_337).unwrap();
     vec![
@@ -63,7 +63,8 @@ async fn ask_everything(url: &str) -> Vec<Result<(), ChainError>> {
 async fn endless_and_huge_answers_are_cut_off() {
     // A body that never ends, said to be JSON.
     let endless = endpoint(|_| {
-        let chunks = std::iter::repeat_with(|| Ok::<_, Infallible>(Bytes::from(vec![b' '; 1 << 20])));
+        let chunks =
+            std::iter::repeat_with(|| Ok::<_, Infallible>(Bytes::from(vec![b' '; 1 << 20])));
         let stream = futures_util::stream::iter(chunks);
         ([(header::CONTENT_TYPE, "application/json")], Body::from_stream(stream)).into_response()
     })
@@ -100,7 +101,10 @@ async fn failures_are_told_without_the_endpoints_secrets() {
     let said = format!("{:?}", client(gone).check().await.unwrap_err());
     assert!(!said.contains("hunter2"), "{said}");
     // It is not followed to where it points.
-    let away = endpoint(|_| (StatusCode::FOUND, [(header::LOCATION, "http://127.0.0.1:9/")]).into_response()).await;
+    let away = endpoint(|_| {
+        (StatusCode::FOUND, [(header::LOCATION, "http://127.0.0.1:9/")]).into_response()
+    })
+    .await;
     assert!(format!("{:?}", client(&away).check().await.unwrap_err()).contains("302"));
 }
 
@@ -157,9 +161,21 @@ fn arbitrary_answers_break_nothing() {
         ".{0,20}".prop_map(|it| json!(it)),
     ];
     let key = prop_oneof![
-        Just("number"), Just("hash"), Just("parentHash"), Just("timestamp"), Just("blockNumber"),
-        Just("blockHash"), Just("logs"), Just("topics"), Just("data"), Just("address"),
-        Just("transactionHash"), Just("status"), Just("from"), Just("baseFeePerGas"), Just("logIndex"),
+        Just("number"),
+        Just("hash"),
+        Just("parentHash"),
+        Just("timestamp"),
+        Just("blockNumber"),
+        Just("blockHash"),
+        Just("logs"),
+        Just("topics"),
+        Just("data"),
+        Just("address"),
+        Just("transactionHash"),
+        Just("status"),
+        Just("from"),
+        Just("baseFeePerGas"),
+        Just("logIndex"),
     ];
     let value = leaf.prop_recursive(3, 24, 8, move |inner| {
         prop_oneof![

@@ -254,11 +254,7 @@ async fn a_transaction_that_is_stuck_is_replaced_at_its_nonce() {
     assert_ne!(receipt.transaction_hash, seen.attempts[0].hash);
 
     // Past the most that is allowed nothing is offered.
-    let capped = SendPolicy {
-        fee_per_gas_max: 1_000,
-        wait_max: Duration::from_secs(1),
-        ..policy
-    };
+    let capped = SendPolicy { fee_per_gas_max: 1_000, wait_max: Duration::from_secs(1), ..policy };
     let error = sender.with_policy(capped).submit("low", order.joule, &call, Until::Final).await;
     assert!(error.is_err(), "{error:?}");
 }

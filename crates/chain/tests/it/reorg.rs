@@ -3,7 +3,10 @@
 use std::{sync::Arc, time::Duration};
 
 use alloy::primitives::U256;
-use kinesis_chain::{EventReader, Finality, Journal as _, MemoryJournal, SendPolicy, Settlement, Until, contracts::PaymentEscrow};
+use kinesis_chain::{
+    EventReader, Finality, Journal as _, MemoryJournal, SendPolicy, Settlement, Until,
+    contracts::PaymentEscrow,
+};
 use serde_json::json;
 
 use crate::support::{Grid, anvil, joule, result};

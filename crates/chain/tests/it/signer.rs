@@ -60,7 +60,8 @@ async fn it_signs_what_a_utility_needs_and_nothing_else() {
     utility.request_withdrawal(1, joule(10)).await.unwrap();
 
     // A second root for a tick, or an older one, even after a restart of the process.
-    let refused = |error: ChainError| assert!(matches!(error, ChainError::SignerRefused(_)), "{error:?}");
+    let refused =
+        |error: ChainError| assert!(matches!(error, ChainError::SignerRefused(_)), "{error:?}");
     refused(utility.sign_root(root(own, 1, 2)).await.unwrap_err());
     running.abort();
     running.await.unwrap_err();

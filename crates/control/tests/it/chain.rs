@@ -14,12 +14,12 @@ use std::{
 
 use axum::{Router, body::Bytes, extract::State, routing::post};
 use kinesis_chain::{
-    ChainConfig, Contracts, EmbeddedChain, EventReader, Key, MemoryJournal, SendPolicy,
-    Settlement, deploy, dev,
+    ChainConfig, Contracts, EmbeddedChain, EventReader, Key, MemoryJournal, SendPolicy, Settlement,
+    deploy, dev,
 };
 use kinesis_control::{
-    ChainSettle, Control, ControlConfig, ControlError, Indexer, Settle as _,
-    api::WithdrawRequest, indexer::Step,
+    ChainSettle, Control, ControlConfig, ControlError, Indexer, Settle as _, api::WithdrawRequest,
+    indexer::Step,
 };
 use kinesis_protocol::{
     Address, AttoUsd, ContentHash, Counters, LeaseId, LeaseSpec, NanoJoule, NanoUsd, NodeId,
@@ -228,7 +228,8 @@ async fn victim() {
     let Some(dir) = std::env::var_os(PLACE) else { return };
     let dir = Path::new(&dir);
     let read = |name: &str| std::fs::read(dir.join(name)).unwrap();
-    let (url, contracts): (String, Contracts) = serde_json::from_slice(&read("victim.json")).unwrap();
+    let (url, contracts): (String, Contracts) =
+        serde_json::from_slice(&read("victim.json")).unwrap();
     let request: WithdrawRequest = serde_json::from_slice(&read("request.json")).unwrap();
     let key = Key::load(&dir.join("utility.key")).unwrap();
     let settlement = Settlement::new(&url, contracts.chain_id, contracts.escrow, key).unwrap();
@@ -256,8 +257,8 @@ struct Proxy {
 
 async fn forward(State(proxy): State<Arc<Proxy>>, body: Bytes) -> Vec<u8> {
     let asked: Value = serde_json::from_slice(&body).unwrap();
-    let is_it = asked["method"] == proxy.hold.method
-        && proxy.seen.fetch_add(1, Ordering::SeqCst) == 0;
+    let is_it =
+        asked["method"] == proxy.hold.method && proxy.seen.fetch_add(1, Ordering::SeqCst) == 0;
     if !is_it || proxy.hold.heard {
         let request = proxy.http.post(&proxy.chain).header("content-type", "application/json");
         let answer = request.body(body).send().await.unwrap().bytes().await.unwrap();

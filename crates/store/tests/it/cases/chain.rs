@@ -1,7 +1,9 @@
 //! What is kept of a chain: intents, and the events that were read.
 
 use kinesis_protocol::B256;
-use kinesis_store::{EventFilter, IndexedBlock, IntentWrite, StoreError, StoredChainEvent, StoredIntent};
+use kinesis_store::{
+    EventFilter, IndexedBlock, IntentWrite, StoreError, StoredChainEvent, StoredIntent,
+};
 
 use crate::{Database, fixture::*};
 
