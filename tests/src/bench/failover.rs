@@ -8,7 +8,7 @@ use std::{path::Path, time::Duration};
 use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
 use serde_json::json;
-use tokio::process::{Child, Command};
+use tokio::process::Command;
 
 use super::{Setup, median, peer};
 use crate::{
@@ -79,19 +79,9 @@ async fn haproxy_killed(dir: &Path) -> Result<Outcome> {
     let (_haproxy, port) = peer::haproxy(dir, &addresses).await?;
     let load = Load::start(&format!("http://127.0.0.1:{port}/"), "hello", PER_SECOND)?;
     tokio::time::sleep(Duration::from_secs(2)).await;
-    kill_tree(&mut backends[0].0).await?;
+    backends[0].0.kill();
     tokio::time::sleep(Duration::from_secs(2)).await;
     load.stop().await
-}
-
-/// Kills nginx and its workers at once.
-async fn kill_tree(child: &mut Child) -> Result<()> {
-    let pid = child.id().context("gone")?;
-    let workers = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))?;
-    for worker in workers.split_whitespace() {
-        crate::grid::send(worker.parse()?, Signal::SIGKILL)?;
-    }
-    Ok(child.kill().await?)
 }
 
 /// One active replica and one warm standby; the active one's agent is killed.

@@ -11,10 +11,10 @@ use kinesis_protocol::{
     ContentHash, LeaseId, Resources, Workload,
     lease::{JobWorkload, Program},
 };
-use kinesis_runtime::{Exit, StartSpec};
+use kinesis_runtime::{Exit, RunnerCommand, Runtime, RuntimeConfig, StartSpec};
 use serde_json::json;
 
-use super::{Setup, start::runtime};
+use super::Setup;
 use crate::grid::{Grid, GridConfig, SupplierConfig};
 
 /// Runs it; the last line printed is the result.
@@ -23,7 +23,11 @@ use crate::grid::{Grid, GridConfig, SupplierConfig};
 /// Where a side does not start.
 pub async fn run(setup: &Setup) -> Result<()> {
     let folder = tempfile::tempdir()?;
-    let runtime = runtime(setup, &folder.path().join("runtime")).await?;
+    let runner = RunnerCommand { program: setup.kinesis.clone(), args: vec!["runner".into()] };
+    let mut config = RuntimeConfig::new(folder.path().join("runtime"), runner);
+    // A spare process has its cgroup before the job it is for: the job's could not be told.
+    config.spares = 0;
+    let runtime = Runtime::open(config).await?;
     let component = setup.examples.join("stopwatch/stopwatch.wasm");
     let bytes = std::fs::read(&component).with_context(|| component.display().to_string())?;
     let (mut wall_error_ms, mut cpu_error) = (0.0_f64, 0.0_f64);

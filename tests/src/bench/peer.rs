@@ -3,6 +3,10 @@
 use std::{net::TcpListener, path::Path, process::Stdio, time::Duration};
 
 use anyhow::{Context, Result, ensure};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 use tokio::process::{Child, Command};
 
 /// A port that was free a moment ago.
@@ -13,17 +17,42 @@ pub fn free_port() -> Result<u16> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }
 
+/// A peer's process, which is killed with its children when this is dropped.
+#[derive(Debug)]
+pub struct Peer(Child);
+
+impl Peer {
+    /// Kills it and its children at once, as a machine dies.
+    pub fn kill(&mut self) {
+        let Some(pid) = self.0.id() else { return };
+        let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
+        // The parent first, so that it does not replace its children.
+        let _ = self.0.start_kill();
+        for child in children.unwrap_or_default().split_whitespace() {
+            if let Ok(child) = child.parse() {
+                let _ = kill(Pid::from_raw(child), Signal::SIGKILL);
+            }
+        }
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
 /// Starts a program that dies with us and waits until it accepts connections on `port`.
 ///
 /// # Errors
 /// Where it is missing or does not listen.
-pub async fn serve(mut command: Command, port: u16) -> Result<Child> {
+pub async fn serve(mut command: Command, port: u16) -> Result<Peer> {
     let name = format!("{:?}", command.as_std().get_program());
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
     let mut child = command.spawn().with_context(|| format!("{name}: run `cargo xtask bench`"))?;
     for _ in 0..400 {
         if tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_ok() {
-            return Ok(child);
+            return Ok(Peer(child));
         }
         ensure!(child.try_wait()?.is_none(), "{name} ended before it listened");
         tokio::time::sleep(Duration::from_millis(25)).await;
@@ -35,7 +64,7 @@ pub async fn serve(mut command: Command, port: u16) -> Result<Child> {
 ///
 /// # Errors
 /// Where it does not start.
-pub async fn nginx(folder: &Path, upstream: Option<u16>) -> Result<(Child, u16)> {
+pub async fn nginx(folder: &Path, upstream: Option<u16>) -> Result<(Peer, u16)> {
     let port = free_port()?;
     let location = upstream.map_or_else(
         || "return 200 'hello';".to_owned(),
@@ -67,7 +96,7 @@ pub async fn nginx(folder: &Path, upstream: Option<u16>) -> Result<(Child, u16)>
 ///
 /// # Errors
 /// Where it does not start.
-pub async fn haproxy(folder: &Path, backends: &[String]) -> Result<(Child, u16)> {
+pub async fn haproxy(folder: &Path, backends: &[String]) -> Result<(Peer, u16)> {
     let port = free_port()?;
     let servers: String = backends
         .iter()

@@ -4,10 +4,15 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
+use bytes::Bytes;
 use hdrhistogram::Histogram;
+use http::Request;
+use http_body_util::{BodyExt as _, Empty};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
 use serde_json::json;
-use tokio::{process::Command, task::JoinSet};
+use tokio::{net::TcpStream, process::Command, task::JoinSet};
 
 use super::{Setup, median, peer};
 use crate::grid::{Grid, GridConfig, SupplierConfig};
@@ -51,18 +56,27 @@ pub async fn run(setup: &Setup) -> Result<()> {
     }
     // The first repetition warmed both up.
     let rate = median(&our_rates[1..]) / 2.0;
-    let mut added = vec![];
-    for _ in 0..setup.repetitions {
+    let (mut bases, mut our_p99s, mut their_p99s) = (vec![], vec![], vec![]);
+    for _ in 0..setup.repetitions * 2 {
         let base = p99_us(&bare, host, rate).await?;
-        let theirs = p99_us(&theirs, host, rate).await? - base;
-        let ours = p99_us(&ours, host, rate).await? - base;
-        eprintln!("p99 added at {rate:.0}/s: ours {ours:.0} us, theirs {theirs:.0} us");
-        added.push(ours / theirs.max(1.0));
+        let theirs = p99_us(&theirs, host, rate).await?;
+        let ours = p99_us(&ours, host, rate).await?;
+        eprintln!(
+            "p99 at {rate:.0}/s: ours {ours:.0} us, theirs {theirs:.0} us, nginx by itself {base:.0} us"
+        );
+        bases.push(base);
+        our_p99s.push(ours);
+        their_p99s.push(theirs);
     }
+    // The middle of each side: one stall of the machine in a pair would decide a ratio of two.
+    let base = median(&bases);
+    let (ours, theirs) = (median(&our_p99s) - base, median(&their_p99s) - base);
     let result = json!({
         "bench": "route",
         "ratio_rate": median(&ratios[1..]),
-        "ratio_added_p99": median(&added),
+        "ratio_added_p99": ours / theirs.max(1.0),
+        "added_p99_us": ours,
+        "peer_added_p99_us": theirs,
         "rate": median(&our_rates[1..]),
         "peer_rate": median(&their_rates[1..]),
     });
@@ -70,30 +84,40 @@ pub async fn run(setup: &Setup) -> Result<()> {
     grid.stop().await
 }
 
-/// The 99th percentile at a fixed rate, measured from when each request was due.
+/// The 99th percentile at a fixed rate, measured from when each request was due. One kept connection
+/// a worker and nothing above it: what asks takes CPU from what answers, on both sides.
 async fn p99_us(url: &str, host: &str, rate: f64) -> Result<f64> {
-    let http = reqwest::Client::builder().pool_max_idle_per_host(256).build()?;
-    let workers = CONNECTIONS;
-    let gap = Duration::from_secs_f64(f64::from(workers) / rate);
+    let address = url.strip_prefix("http://").context("not plain HTTP")?.trim_end_matches('/');
+    let gap = Duration::from_secs_f64(f64::from(CONNECTIONS) / rate);
     let end = Instant::now() + Duration::from_secs(SECONDS.into());
-    let mut asked = JoinSet::new();
-    for worker in 0..workers {
-        let request = http.get(url).header("host", host);
-        asked.spawn(async move {
+    let mut workers = JoinSet::new();
+    for worker in 0..CONNECTIONS {
+        let stream = TcpStream::connect(address).await.with_context(|| address.to_owned())?;
+        stream.set_nodelay(true)?;
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+        let host = host.to_owned();
+        workers.spawn(async move {
+            let driver = tokio::spawn(connection);
             let mut histogram = Histogram::<u64>::new(3)?;
-            let mut due = Instant::now() + gap.mul_f64(f64::from(worker) / f64::from(workers));
+            let mut due =
+                Instant::now() + gap.mul_f64(f64::from(worker) / f64::from(CONNECTIONS));
             while due < end {
                 tokio::time::sleep_until(due.into()).await;
-                let request = request.try_clone().context("no body")?;
-                request.send().await?.error_for_status()?.bytes().await?;
+                let request = Request::get("/").header("host", &host);
+                let answer = sender.send_request(request.body(Empty::<Bytes>::new())?).await?;
+                ensure!(answer.status().is_success(), "answered {}", answer.status());
+                answer.into_body().collect().await?;
+                sender.ready().await?;
                 histogram.record(u64::try_from(due.elapsed().as_micros())?)?;
                 due += gap;
             }
+            drop(sender);
+            driver.await??;
             anyhow::Ok(histogram)
         });
     }
     let mut all = Histogram::<u64>::new(3)?;
-    while let Some(one) = asked.join_next().await {
+    while let Some(one) = workers.join_next().await {
         all.add(one??)?;
     }
     #[expect(clippy::cast_precision_loss, reason = "microseconds of one request")]
