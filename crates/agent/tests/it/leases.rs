@@ -230,7 +230,8 @@ async fn every_bad_end_has_its_reason() {
     assert_eq!(report.ending, Some(Ending::NodeFailed { reason: "it died".into() }));
 
     // Outputs beyond the limit are the guest's.
-    let greedy = grid.house.job();
+    let mut greedy = grid.house.job();
+    greedy.key.epoch = Epoch(2);
     grid.session.grant(&greedy).await;
     grid.session.report(greedy.lease, "it runs", active).await;
     let file = grid.house.dir.path().join("never read");
