@@ -37,6 +37,8 @@ use crate::{
 
 /// How often another nonce is tried because another process took the last.
 const NONCE_TRIES_MAX: u32 = 16;
+/// Gas beyond the estimate: four new slots. What is not used is not paid.
+const GAS_SPARE: u64 = 100_000;
 /// The most signed transactions for one intent.
 const ATTEMPTS_MAX: usize = 24;
 /// The first and the longest pause between two looks at the chain.
@@ -181,14 +183,15 @@ impl Sender {
         let provider = self.client.provider();
         // Where the contract refuses, this is what says so, before anything is paid.
         let gas = provider.estimate_gas(request).await.map_err(|error| refused(error, from))?;
+        // The state may move between estimate and block: other deposits, other redemptions, and a new
+        // second, in which votes are noted in slots of their own.
+        let gas = gas.saturating_add(gas / 4).saturating_add(GAS_SPARE);
         let (max_fee_per_gas, priority_fee_per_gas) = self.fees().await?;
         let _one_at_a_time = self.planning.lock().await;
         let mut tries = 0;
         loop {
             tries += 1;
             intent.nonce = self.next_nonce().await?;
-            // The state may move between estimate and block: other deposits, other redemptions.
-            let gas = gas.saturating_add(gas / 4);
             let first = self.sign(&intent, gas, max_fee_per_gas, priority_fee_per_gas).await?;
             intent.attempts = vec![first];
             let written = if new {
