@@ -84,7 +84,13 @@ impl Control {
             }
             let held = grid.apps().get(&app.id);
             let (state, reason) = match (app.state, held) {
-                (StoredState::Running, Some(held)) => (grid.state(app.id), held.reason.clone()),
+                (StoredState::Running, Some(held)) => {
+                    (going(grid.state(app.id)), held.reason.clone())
+                }
+                // A job that is over, a moment before it is recorded with its reason.
+                (StoredState::Running, None) if app.kind == StoredKind::Job => {
+                    (AppState::Running, None)
+                }
                 (StoredState::Running, None) => (AppState::Pending, None),
                 (StoredState::Stopped, _) => (AppState::Stopped, None),
                 (StoredState::OverBudget, _) => (AppState::OverBudget, None),
@@ -294,6 +300,17 @@ impl Control {
     pub fn believed(&self, app: AppId) -> Vec<(LeaseId, Counters)> {
         let grid = self.grid.lock();
         grid.leases_of(app).map(|lease| (lease.spec.lease, lease.counters)).collect()
+    }
+}
+
+/// The state of an app that is wanted as far as the store knows: that it is over is shown with its
+/// reason, once both are recorded.
+fn going(state: AppState) -> AppState {
+    match state {
+        AppState::Pending | AppState::Running | AppState::Idle => state,
+        AppState::Stopped | AppState::OverBudget | AppState::Completed | AppState::Failed => {
+            AppState::Running
+        }
     }
 }
 

@@ -133,7 +133,11 @@ async fn dear(utility: &Utility) -> SimAgent {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_account_is_stopped_while_it_can_still_pay_for_its_traffic() {
     for reports in [true, false] {
-        let utility = Utility::start().await;
+        let mut utility = Utility::start().await;
+        utility.account = utility.control.create_account("small", None).await.unwrap().account;
+        let key = IdempotencyKey::new("first").unwrap();
+        let two = NanoUsd(2_000_000_000);
+        utility.control.deposit(utility.account, two, &key).await.unwrap();
         let agent = dear(&utility).await;
         let app = utility.deploy(&service("web", "[scale]\nwarm = 0\n")).await;
         utility.get(app.id).await.unwrap();
@@ -142,7 +146,7 @@ async fn an_account_is_stopped_while_it_can_still_pay_for_its_traffic() {
             // It keeps what it did to itself, to ask for all of it once the balance is spent.
             agent.set_counters(lease, Some(Counters::default()));
         }
-        // 16 MiB at a time: some 20 cents of the ten dollars.
+        // 16 MiB at a time: some 20 cents of the two dollars.
         let body = Bytes::from(vec![0_u8; 16 << 20]);
         let deadline = Instant::now() + 2 * LONG;
         loop {
