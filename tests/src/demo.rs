@@ -4,6 +4,7 @@
 //! millisecond, suppliers are paid, and the books close to the last unit.
 
 mod report;
+mod trust;
 
 use std::{
     path::PathBuf,
@@ -19,6 +20,7 @@ use crate::{
     load::Load,
 };
 pub use report::{Chain, Job, Money, Part, Report, Savings, Service};
+pub use trust::Trust;
 
 /// What the demo is told with.
 #[derive(Debug, Clone)]
@@ -76,6 +78,7 @@ pub async fn tell(options: &Options, say: Say<'_>) -> Result<Told> {
         say(format!("   {name:<12} {tier:<11} process {} joined", supplier.pid()));
         suppliers.push(supplier);
     }
+    let lent_wei = trust::borrow(&grid, &grid.data(), &suppliers, say).await?;
 
     say("2. A customer plugs in".into());
     let account = grid.account("25.00").await?;
@@ -113,8 +116,10 @@ pub async fn tell(options: &Options, say: Say<'_>) -> Result<Told> {
     }
 
     let chain = pay(&grid, &suppliers, say).await?;
+    trust::grown(&grid, &grid.data(), &suppliers, say).await?;
+    let cheat = trust::equivocate(&grid, &grid.data(), say).await?;
 
-    say("6. The books close".into());
+    say("7. The books close".into());
     grid.cli(&["stop", "guestbook"]).await?;
     let totals = eventually("the last tick", async || {
         let before = grid.get("/v1/grid").await?["totals"].clone();
@@ -132,6 +137,7 @@ pub async fn tell(options: &Options, say: Say<'_>) -> Result<Told> {
         job,
         money,
         chain,
+        trust: Trust { lent_wei, ..cheat },
         savings,
         elapsed_ms: u64::try_from(start.elapsed().as_millis())?,
     };

@@ -243,6 +243,12 @@ impl Grid {
         Ok(grid)
     }
 
+    /// The data directory of its utility and chain.
+    #[must_use]
+    pub fn data(&self) -> PathBuf {
+        self.config.data.join("grid")
+    }
+
     /// Where its parts answer now.
     ///
     /// # Errors

@@ -7,6 +7,8 @@ use kinesis_protocol::{NanoJoule, NanoUsd};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::Trust;
+
 /// Everything the demo found.
 #[derive(Debug, Clone, Serialize)]
 pub struct Report {
@@ -18,6 +20,8 @@ pub struct Report {
     pub money: Money,
     /// What happened on chain.
     pub chain: Chain,
+    /// What stake did.
+    pub trust: Trust,
     /// The same work elsewhere.
     pub savings: Savings,
     /// How long the story took.
@@ -239,6 +243,7 @@ impl Report {
         ensure!(self.money.difference == 0, "the books do not close: {:?}", self.money);
         ensure!(self.chain.redeemed_while_utility_down, "nothing was redeemed");
         ensure!(self.chain.withdrawn_nanousd > 0, "nothing was withdrawn");
+        ensure!(!self.trust.slashed_wei.is_zero(), "the cheat kept its stake");
         ensure!(self.job.parts.len() == 2, "{} parts of two", self.job.parts.len());
         for part in &self.job.parts {
             #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
