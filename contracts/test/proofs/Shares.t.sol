@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.28;
 
-/// @notice What halmos proves of a pool's shares. The pool's conversions are those of OpenZeppelin's
+/// @notice What halmos is to prove of a pool's shares. The pool's conversions are those of OpenZeppelin's
 /// ERC-4626 with an offset of six decimals, both rounded down:
 ///
 ///     shares = assets * (supply + 10^6) / (total + 1)
 ///     assets = shares * (total + 1) / (supply + 10^6)
 ///
-/// They are written out here, in 32 bits, where a solver can multiply and divide unknowns; that the
+/// They are written out here, in eight bits, where a solver can multiply and divide unknowns; that the
 /// pool computes them is what `test/pool` tests.
 contract SharesProofs {
     uint256 private constant OFFSET = 1e6;
@@ -21,7 +21,7 @@ contract SharesProofs {
     }
 
     /// @dev Shares bought are never worth more than they cost, whatever the pool looks like.
-    function check_sharesAreNeverWorthMoreThanTheyCost(uint16 assets, uint16 supply, uint16 total)
+    function check_sharesAreNeverWorthMoreThanTheyCost(uint8 assets, uint8 supply, uint8 total)
         public
         pure
     {
@@ -30,12 +30,12 @@ contract SharesProofs {
     }
 
     /// @dev All shares together are never worth more than the assets.
-    function check_allSharesAreWithinTheAssets(uint32 supply, uint32 total) public pure {
+    function check_allSharesAreWithinTheAssets(uint8 supply, uint8 total) public pure {
         assert(_assets(supply, supply, total) <= total);
     }
 
     /// @dev A deposit takes nothing from who is in the pool already.
-    function check_aDepositDilutesNobody(uint16 mine, uint16 assets, uint16 supply, uint16 total)
+    function check_aDepositDilutesNobody(uint8 mine, uint8 assets, uint8 supply, uint8 total)
         public
         pure
     {
