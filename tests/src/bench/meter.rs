@@ -25,7 +25,7 @@ pub async fn run(setup: &Setup) -> Result<()> {
     let folder = tempfile::tempdir()?;
     let runner = RunnerCommand { program: setup.kinesis.clone(), args: vec!["runner".into()] };
     let mut config = RuntimeConfig::new(folder.path().join("runtime"), runner);
-    // A spare process has its cgroup before the job it is for: the job's could not be told.
+    // A spare process is there before the job it is for: the job's could not be told from it.
     config.spares = 0;
     let runtime = Runtime::open(config).await?;
     let component = setup.examples.join("stopwatch/stopwatch.wasm");
@@ -52,21 +52,20 @@ pub async fn run(setup: &Setup) -> Result<()> {
             files: vec![],
             standby: true,
         };
-        let before = runners();
+        let before = descendants();
         let sandbox = runtime.start(spec).await?;
         sandbox.ready().await?;
-        let cgroup = runners()
-            .into_iter()
-            .filter(|path| !before.contains(path))
-            .find(|path| cpu_ns(path).is_some());
-        let baseline = cgroup.as_deref().and_then(cpu_ns);
+        let mut pids = descendants();
+        pids.retain(|pid| !before.contains(pid));
+        let cgroup = Cgroup::around(&pids);
+        let baseline = cgroup.as_ref().and_then(Cgroup::cpu_ns);
         sandbox.thaw()?;
         let mut last = baseline;
         let exit = loop {
             if let Some(exit) = sandbox.exit() {
                 break exit;
             }
-            last = cgroup.as_deref().and_then(cpu_ns).or(last);
+            last = cgroup.as_ref().and_then(Cgroup::cpu_ns).or(last);
             tokio::time::sleep(Duration::from_millis(2)).await;
         };
         ensure!(matches!(exit, Exit::Completed { .. }), "the job ended: {exit:?}");
@@ -115,8 +114,41 @@ async fn idle(setup: &Setup, folder: &Path) -> Result<i64> {
     Ok(billed)
 }
 
-/// The CPU cgroups of all processes that were started by this one, or by its children.
-fn runners() -> Vec<PathBuf> {
+/// A cgroup of its own for the processes of one job, that counts their CPU.
+struct Cgroup(PathBuf);
+
+impl Cgroup {
+    /// Moves processes into a new group; `None` where there is no such thing, or no right to it.
+    fn around(pids: &[u32]) -> Option<Self> {
+        let v1 = Path::new("/sys/fs/cgroup/cpuacct");
+        let root = if v1.is_dir() { v1 } else { Path::new("/sys/fs/cgroup") };
+        let group = Self(root.join(format!("kinesis-bench-{}", LeaseId::random())));
+        std::fs::create_dir(&group.0).ok()?;
+        for pid in pids {
+            std::fs::write(group.0.join("cgroup.procs"), pid.to_string()).ok()?;
+        }
+        group.cpu_ns().map(|_| group)
+    }
+
+    /// What it has used, in nanoseconds.
+    fn cpu_ns(&self) -> Option<u64> {
+        if let Ok(ns) = std::fs::read_to_string(self.0.join("cpuacct.usage")) {
+            return ns.trim().parse().ok();
+        }
+        let stat = std::fs::read_to_string(self.0.join("cpu.stat")).ok()?;
+        let us = stat.lines().find_map(|line| line.strip_prefix("usage_usec "))?;
+        us.parse::<u64>().ok().map(|us| us * 1000)
+    }
+}
+
+impl Drop for Cgroup {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir(&self.0);
+    }
+}
+
+/// All processes that were started by this one, or by its children.
+fn descendants() -> Vec<u32> {
     let me = std::process::id();
     let parent = |pid: u32| -> Option<u32> {
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
@@ -128,30 +160,5 @@ fn runners() -> Vec<PathBuf> {
         .filter(|pid| {
             std::iter::successors(Some(*pid), |pid| parent(*pid)).skip(1).any(|pid| pid == me)
         })
-        .filter_map(|pid| {
-            let cgroups = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
-            cgroups.lines().find_map(|line| {
-                let mut fields = line.splitn(3, ':');
-                let (_, controllers, path) = (fields.next()?, fields.next()?, fields.next()?);
-                let path = path.trim_start_matches('/');
-                if controllers.split(',').any(|c| c == "cpuacct") {
-                    Some(Path::new("/sys/fs/cgroup/cpuacct").join(path))
-                } else if controllers.is_empty() {
-                    Some(Path::new("/sys/fs/cgroup").join(path))
-                } else {
-                    None
-                }
-            })
-        })
         .collect()
-}
-
-/// What a cgroup has used, in nanoseconds.
-fn cpu_ns(cgroup: &Path) -> Option<u64> {
-    if let Ok(ns) = std::fs::read_to_string(cgroup.join("cpuacct.usage")) {
-        return ns.trim().parse().ok();
-    }
-    let stat = std::fs::read_to_string(cgroup.join("cpu.stat")).ok()?;
-    let us = stat.lines().find_map(|line| line.strip_prefix("usage_usec "))?;
-    us.parse::<u64>().ok().map(|us| us * 1000)
 }

@@ -99,8 +99,7 @@ async fn p99_us(url: &str, host: &str, rate: f64) -> Result<f64> {
         workers.spawn(async move {
             let driver = tokio::spawn(connection);
             let mut histogram = Histogram::<u64>::new(3)?;
-            let mut due =
-                Instant::now() + gap.mul_f64(f64::from(worker) / f64::from(CONNECTIONS));
+            let mut due = Instant::now() + gap.mul_f64(f64::from(worker) / f64::from(CONNECTIONS));
             while due < end {
                 tokio::time::sleep_until(due.into()).await;
                 let request = Request::get("/").header("host", &host);

@@ -39,8 +39,9 @@ async fn the_demo_holds_what_it_promises_and_a_browser_sees_the_takeover() {
         browser.sees_the_takeover(&url, &dead).await
     };
     // Where the story breaks off, nobody watches for what will not come.
-    let telling = async { tell(&options, &say).await.map_err(|error| panic!("{error:?}")) };
-    let Ok::<_, ()>((told, seen)) = tokio::try_join!(telling, async { Ok(watching.await) });
+    let telling = async { tell(&options, &say).await };
+    let both = tokio::try_join!(telling, async { Ok(watching.await) });
+    let (told, seen) = both.unwrap();
     assert_ne!(seen, "", "the page never showed another node as active");
     assert_eq!(seen, told.report.service.took_over_by);
     told.report.check().unwrap();
