@@ -75,7 +75,8 @@ async fn a_vote_at_the_command_line_raises_the_fee() {
     assert_eq!(code, 3);
     assert!(said["error"]["hint"].as_str().unwrap().contains("kinesis gov delegate"), "{said}");
 
-    let proposed = world.run("gov propose set-fee 120 --why Audits --as dev:0").await;
+    // Votes that were delegated in this very second count from the next.
+    let proposed = world.in_time("gov propose set-fee 120 --why Audits --as dev:0").await;
     let id = proposed["id"].as_str().unwrap().to_owned();
     world.in_time(&format!("gov vote {} for --as dev:0", &id[..20])).await;
     world.in_time("gov queue latest --as dev:0").await;
