@@ -97,9 +97,9 @@ impl Scene {
 
     /// A lease of the supplier worked 20 JOULE's worth.
     async fn earn(&self, store: &Store) {
-        let ada = store.create_account("Ada", None, 1).await.unwrap().0.account;
+        let payer = store.create_account("customer", None, 1).await.unwrap().0.account;
         let new = NewVersion {
-            account: ada,
+            account: payer,
             name: "web".into(),
             kind: AppKind::Service,
             manifest: "name = \"web\"".into(),
