@@ -236,7 +236,9 @@ mod tests {
 
     #[test]
     fn paths_that_climb_are_not_plain() {
-        for bad in ["", "/etc/passwd", "../x", "a/../b", "a//b", "./a", "a\0b", "a\\b", "a/", "a\nb"] {
+        for bad in
+            ["", "/etc/passwd", "../x", "a/../b", "a//b", "./a", "a\0b", "a\\b", "a/", "a\nb"]
+        {
             assert!(!is_plain(bad), "{bad:?}");
         }
         assert!(is_plain("models/weights.bin"));

@@ -41,7 +41,9 @@ pub use deploy::{Contracts, DeployConfig, ProtocolContracts, deploy, deploy_with
 pub use embedded::{ChainConfig, EmbeddedChain};
 pub use error::ChainError;
 pub use events::{BlockRef, ChainEvent, EventReader};
-pub use journal::{FileJournal, Intent, Journal, JournalError, MemoryJournal, Recorded, intent_key};
+pub use journal::{
+    FileJournal, Intent, Journal, JournalError, MemoryJournal, Recorded, intent_key,
+};
 pub use key::{Key, Passphrase};
 pub use protocol::Protocol;
 pub use sender::{Finality, SendPolicy, Until};

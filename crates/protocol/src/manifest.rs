@@ -397,7 +397,9 @@ mod tests {
         for good in ["a.wasm", "models/weights.bin", "a b/é", "..a", "a/..b"] {
             assert!(relative_path(good), "{good:?}");
         }
-        for bad in ["", "/a", "a/", "a//b", ".", "a/..", "../a", "a\\b", "a\0", "a\nb", "a\x7f", "\u{85}"] {
+        for bad in
+            ["", "/a", "a/", "a//b", ".", "a/..", "../a", "a\\b", "a\0", "a\nb", "a\x7f", "\u{85}"]
+        {
             assert!(!relative_path(bad), "{bad:?}");
         }
     }

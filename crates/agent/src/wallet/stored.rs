@@ -205,8 +205,7 @@ pub async fn redeem(data_dir: &Path, rpc_url: &str) -> Result<Vec<Redemption>, A
     let journal: Arc<dyn Journal> = Arc::new(journal.map_err(AgentError::chain)?);
     let mut done = Vec::new();
     for stored in all {
-        let settlement =
-            client(rpc_url, &stored, key.clone())?.with_journal(journal.clone());
+        let settlement = client(rpc_url, &stored, key.clone())?.with_journal(journal.clone());
         ensure_gas(rpc_url, &settlement, &stored).await?;
         let redeemed = settlement.redeem(&stored.payment).await.map_err(AgentError::chain)?;
         let paid_nanojoule = super::floor(redeemed.paid_wei);

@@ -21,7 +21,8 @@ use std::{
 use kinesis_control::{
     api::{AppState, ArtifactRef, Event},
     grid::{
-        AppSpec, Effect, Grid, GridConfig, Lease, Mark, Over, PartOutcome, PartPhase, PartSlot, Phase,
+        AppSpec, Effect, Grid, GridConfig, Lease, Mark, Over, PartOutcome, PartPhase, PartSlot,
+        Phase,
     },
     meter::Observed,
 };
@@ -611,7 +612,16 @@ impl Sim {
             };
             match message {
                 ToUtility::Heartbeat { seq, free, paused, leases } => {
-                    self.grid.node_heard(now, id, session, seq, free, paused, &leases, &plenty(now));
+                    self.grid.node_heard(
+                        now,
+                        id,
+                        session,
+                        seq,
+                        free,
+                        paused,
+                        &leases,
+                        &plenty(now),
+                    );
                 }
                 ToUtility::Granted { lease } => self.grid.granted(now, id, lease),
                 ToUtility::Refused { lease, reason } => self.grid.refused(now, id, lease, &reason),
