@@ -143,9 +143,9 @@ fn read_json<T: DeserializeOwned>(path: &Path, what: &str) -> Result<T> {
         message: format!("there is no file {}", path.display()),
         hint: None,
     })?;
-    serde_json::from_str(&text).map_err(|e| Error::Answer {
-        what: format!("{}, read as {what},", path.display()),
-        source: e.into(),
+    serde_json::from_str(&text).map_err(|e| Error::Usage {
+        message: format!("{} does not hold {what}: {e}", path.display()),
+        hint: Some("give the file as it was written; it may have been cut off".to_owned()),
     })
 }
 
