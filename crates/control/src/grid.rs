@@ -13,26 +13,28 @@
 //! * A standby is never on the supplier that serves.
 //! * A take-over waits for nothing: the loss of a node yields `Send(Activate)` and `Routes` at once.
 
+mod app;
 mod money;
 mod node;
 mod place;
 mod quote;
 mod reconcile;
 mod report;
+mod time;
 mod types;
+mod view;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use kinesis_protocol::{
-    AccountId, AppId, Counters, Ending, Epoch, LeaseId, NanoUsd, NodeId, Replica, message::ToAgent,
+    AccountId, AppId, Ending, Epoch, LeaseId, NanoUsd, NodeId, message::ToAgent,
 };
 
+pub use app::{App, AppSpec, PartPhase, PartSlot, Stop};
 pub use money::Exposure;
 pub use quote::Snapshot;
-pub use types::{
-    App, AppSpec, Effect, GridConfig, Lease, Mark, Node, Over, PartOutcome, PartPhase, PartSlot,
-    Phase, Stop,
-};
+pub use types::{Effect, GridConfig, Lease, Mark, Node, Over, PartOutcome, Phase};
+pub use view::{AppRoutes, Serving};
 
 use crate::{
     api::{AppState, Event},
@@ -40,43 +42,8 @@ use crate::{
     meter::Observed,
 };
 
-/// Why a start was given up.
-const LATE: &str = "it was not ready in time";
-
 /// What the ingress saw of a lease; `None` where it saw nothing of it.
 pub type Observe<'a> = &'a dyn Fn(LeaseId) -> Option<Observed>;
-
-/// One app's routes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AppRoutes {
-    /// Its name.
-    pub name: String,
-    /// Host names it answers to besides its own.
-    pub hosts: Vec<String>,
-    /// Where it stands.
-    pub state: AppState,
-    /// The longest a request may take.
-    pub request_ms_max: u64,
-    /// Requests a replica answers at once.
-    pub concurrency: u32,
-    /// What serves.
-    pub serving: Vec<Serving>,
-}
-
-/// One replica that serves.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Serving {
-    /// The lease.
-    pub lease: LeaseId,
-    /// Which replica.
-    pub replica: Replica,
-    /// Its fencing number.
-    pub epoch: Epoch,
-    /// The node.
-    pub node: NodeId,
-    /// Whether it may be chosen now.
-    pub usable: bool,
-}
 
 /// The state machine.
 pub struct Grid {
@@ -330,84 +297,6 @@ impl Grid {
         self.reconcile(now_ms, app);
     }
 
-    // Time.
-
-    /// Time has passed: call it every few ten milliseconds.
-    pub fn passed(&mut self, now_ms: u64) {
-        // Where this process itself stood still, frames wait unread: nobody was silent.
-        let stalled = now_ms.saturating_sub(self.passed_at_ms);
-        if stalled > self.config.silence_ms / 3 {
-            for node in self.nodes.values_mut() {
-                node.heard_at_ms = (node.heard_at_ms + stalled).min(now_ms);
-            }
-        }
-        self.passed_at_ms = now_ms;
-        let mut touched = BTreeSet::new();
-        self.silences(now_ms, &mut touched);
-        self.overdue(now_ms, &mut touched);
-        if now_ms.saturating_sub(self.retried_at_ms) >= 200 {
-            self.retried_at_ms = now_ms;
-            touched.extend(self.apps.iter().filter(|(_, app)| app.unsatisfied).map(|(id, _)| *id));
-        }
-        for app in touched {
-            self.reconcile(now_ms, app);
-        }
-    }
-
-    /// Leases whose node has not done in time what it was asked.
-    fn overdue(&mut self, now_ms: u64, touched: &mut BTreeSet<AppId>) {
-        let mut given_up = Vec::new();
-        let mut again = Vec::new();
-        for (id, lease) in &self.leases {
-            let waited = now_ms.saturating_sub(lease.since_ms);
-            let config = &self.config;
-            match lease.phase {
-                Phase::Asked if waited > config.grant_ms => {
-                    given_up.push((*id, "the node did not answer the grant"));
-                }
-                Phase::Starting if waited > self.ready_ms(lease) => {
-                    given_up.push((*id, LATE));
-                }
-                // The first release may be lost with its connection.
-                Phase::Draining if waited > config.drain_ms + 2_000 => again.push(*id),
-                Phase::Lost => {
-                    touched.insert(lease.spec.key.app);
-                    if waited > config.forget_ms {
-                        given_up.push((*id, "its node never came back"));
-                    }
-                }
-                _ => {}
-            }
-        }
-        for id in again {
-            let Some(lease) = self.leases.get_mut(&id) else { continue };
-            lease.since_ms = now_ms;
-            let release = ToAgent::Release { lease: id, notice_ms: 0 };
-            self.effects.push(Effect::Send(lease.node, release));
-        }
-        for (id, why) in given_up {
-            let Some(lease) = self.leases.get(&id) else { continue };
-            let (app, node, phase) = (lease.spec.key.app, lease.node, lease.phase);
-            touched.insert(app);
-            if phase != Phase::Lost {
-                let release = ToAgent::Release { lease: id, notice_ms: 0 };
-                self.effects.push(Effect::Send(node, release));
-                if let Some(app) = self.apps.get_mut(&app) {
-                    let until = now_ms + self.config.refusal_ms;
-                    app.refused.insert(node, (until, why.to_owned()));
-                    app.late = app.late.saturating_add(u32::from(phase == Phase::Starting));
-                }
-                if let Some(node) = self.nodes.get_mut(&node) {
-                    // It keeps others waiting, too: each time for twice as long the last choice.
-                    let longer = self.config.late_ms << node.late.min(6);
-                    node.late = node.late.saturating_add(1);
-                    node.late_until_ms = now_ms + longer;
-                }
-            }
-            self.end(now_ms, id, Ending::NodeFailed { reason: why.to_owned() });
-        }
-    }
-
     /// A lease is over.
     fn end(&mut self, now_ms: u64, id: LeaseId, ending: Ending) {
         let Some(lease) = self.leases.get_mut(&id).filter(|l| l.phase != Phase::Ended) else {
@@ -468,77 +357,5 @@ impl Grid {
             node: lease.node,
             state: lease.phase.as_str().to_owned(),
         }));
-    }
-
-    // What others see.
-
-    /// A service's routes; `None` for jobs and unknown apps.
-    #[must_use]
-    pub fn routes(&self, id: AppId) -> Option<AppRoutes> {
-        let app = self.apps.get(&id)?;
-        let service = app.spec.service()?;
-        let mut serving: BTreeMap<Replica, &Lease> = BTreeMap::new();
-        for lease in self.leases_of(id) {
-            if lease.phase == Phase::Active && !lease.standby {
-                let best = serving.entry(lease.spec.key.replica).or_insert(lease);
-                if lease.epoch() > best.epoch() {
-                    *best = lease;
-                }
-            }
-        }
-        let serving = serving.into_values().map(|lease| Serving {
-            lease: lease.spec.lease,
-            replica: lease.spec.key.replica,
-            epoch: lease.epoch(),
-            node: lease.node,
-            usable: lease.suspected_at_ms.is_none(),
-        });
-        Some(AppRoutes {
-            name: app.spec.manifest.name.clone(),
-            hosts: app.spec.manifest.hosts.iter().map(|host| host.to_ascii_lowercase()).collect(),
-            state: self.state(id),
-            request_ms_max: service.request_ms_max,
-            concurrency: service.concurrency,
-            serving: if app.stop.is_some() { Vec::new() } else { serving.collect() },
-        })
-    }
-
-    /// Where an app stands.
-    #[must_use]
-    pub fn state(&self, id: AppId) -> AppState {
-        let Some(app) = self.apps.get(&id) else { return AppState::Stopped };
-        match app.stop {
-            Some(Stop::Owner) => return AppState::Stopped,
-            Some(Stop::Budget) => return AppState::OverBudget,
-            Some(Stop::Over) | None => {}
-        }
-        if let Some(scale) = app.scale {
-            let serves = self.leases_of(id).any(|l| l.phase == Phase::Active && !l.standby);
-            return match (serves, scale.replicas) {
-                (true, _) => AppState::Running,
-                (false, 0) => AppState::Idle,
-                (false, _) => AppState::Pending,
-            };
-        }
-        let is = |phase: fn(&PartPhase) -> bool| app.parts.iter().any(|part| phase(&part.phase));
-        // What is over and not recorded yet is on no bill.
-        let recording = self.leases_of(id).any(|lease| lease.phase == Phase::Ended);
-        if recording || is(|p| matches!(p, PartPhase::Running(_))) {
-            AppState::Running
-        } else if is(|p| matches!(p, PartPhase::Queued { .. })) {
-            AppState::Pending
-        } else if is(|p| *p == PartPhase::Failed) {
-            AppState::Failed
-        } else {
-            AppState::Completed
-        }
-    }
-
-    /// What all leases used, as believed: for the tick.
-    pub fn counters(&self) -> impl Iterator<Item = (LeaseId, &Counters)> {
-        self.leases
-            .iter()
-            .filter(|(_, lease)| lease.has_epoch() && lease.phase != Phase::Ended)
-            .map(|(id, lease)| (*id, &lease.counters))
     }
 }
