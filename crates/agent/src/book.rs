@@ -26,10 +26,14 @@ use crate::AgentError;
 
 const LEASES: TableDefinition<'_, [u8; 16], &[u8]> = TableDefinition::new("leases");
 const METERS: TableDefinition<'_, [u8; 16], &[u8]> = TableDefinition::new("meters");
-const EPOCHS: TableDefinition<'_, ([u8; 32], [u8; 16], u32), (u64, [u8; 16])> =
-    TableDefinition::new("newest");
+const EPOCHS: TableDefinition<'_, ReplicaKey, NewestLease> = TableDefinition::new("newest");
 const EARNED: TableDefinition<'_, ([u8; 20], u64), i64> = TableDefinition::new("earned");
 const SETTINGS: TableDefinition<'_, &str, &str> = TableDefinition::new("settings");
+
+/// A utility, its app and the replica.
+type ReplicaKey = ([u8; 32], [u8; 16], u32);
+/// The newest epoch, and the lease that has it.
+type NewestLease = (u64, [u8; 16]);
 
 /// The most replicas of one utility whose newest epoch is remembered; those of its oldest apps are
 /// forgotten first, since ids sort by the time they were made.

@@ -200,7 +200,7 @@ fn events() -> &'static HashMap<B256, Vec<Event>> {
     static EVENTS: OnceLock<HashMap<B256, Vec<Event>>> = OnceLock::new();
     EVENTS.get_or_init(|| {
         let mut all: HashMap<B256, Vec<Event>> = HashMap::new();
-        for (_, contract) in interfaces() {
+        for contract in interfaces().values() {
             for event in contract.events().filter(|event| !event.anonymous) {
                 let known = all.entry(event.selector()).or_default();
                 if !known.contains(event) {

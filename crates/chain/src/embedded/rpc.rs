@@ -152,7 +152,7 @@ async fn upgrade(State(chain): State<EmbeddedChain>, request: Request) -> Respon
 pub(super) async fn respond(
     chain: &EmbeddedChain,
     body: &[u8],
-    mut subscriptions: Option<&mut Subscriptions>,
+    subscriptions: Option<&mut Subscriptions>,
 ) -> Option<String> {
     let answer = match serde_json::from_slice(body) {
         Ok(Value::Array(calls)) if calls.is_empty() => {
@@ -163,7 +163,7 @@ pub(super) async fn respond(
             Some(failure(&Value::Null, error))
         }
         Ok(Value::Array(calls)) => return batch(chain, calls, subscriptions).await,
-        Ok(call) => answer(chain, call, subscriptions.as_deref_mut()).await,
+        Ok(call) => answer(chain, call, subscriptions).await,
         Err(_) => Some(failure(&Value::Null, RpcError::new(-32700, "the body is no JSON"))),
     };
     answer.map(|answer| answer.to_string())
@@ -180,7 +180,7 @@ async fn batch(
             let error = RpcError::limit("the answer to the batch is too long: ask for less");
             call.get("id").map(|id| failure(id, error))
         } else {
-            answer(chain, call, subscriptions.as_deref_mut()).await
+            answer(chain, call, subscriptions).await
         };
         if let Some(answer) = answer {
             answers.push(if answers.is_empty() { '[' } else { ',' });

@@ -157,7 +157,7 @@ impl Protocol {
     /// # Errors
     /// Where the contract refuses or the endpoint fails.
     pub async fn bond(&self, operator: Address, amount: Joules) -> Result<B256, ChainError> {
-        self.allow(self.at.registry, amount.0).await?;
+        self.allow::<Registry::bondCall>(self.at.registry, amount.0).await?;
         let call = Registry::bondCall { operator, amount: amount.0 };
         Ok(hash(&self.send(self.at.registry, &call).await?))
     }
@@ -296,7 +296,7 @@ impl Protocol {
 
     async fn offer(&self, utility: Address) -> Result<Option<Offer>, ChainError> {
         let offer = self.read(self.at.registry, &Registry::offerOfCall { utility }).await?;
-        Ok((offer.publishedAt > 0).then(|| Offer {
+        Ok((offer.publishedAt > 0).then_some(Offer {
             utility,
             endpoint: offer.endpoint,
             margin_bp: offer.marginBp,

@@ -277,7 +277,7 @@ impl Control {
             if let Err(problem) = this.store.upsert_node(&info, benchmark, now).await {
                 warn!(node = info.node.short(), error = ?problem, "a node could not be recorded");
             }
-            if before % PRUNE_EVERY == 0 {
+            if before.is_multiple_of(PRUNE_EVERY) {
                 let keep = this.sessions.lock().keys().copied().collect();
                 let (since, most) = (now.saturating_sub(KNOWN_FOR_MS), this.config.nodes_max);
                 if let Err(problem) = this.store.prune_nodes(since, most, &keep).await {

@@ -208,7 +208,9 @@ impl Control {
             warn!(path = %path.display(), error = %problem, "a log could not be kept");
         }
         let before = self.logs_kept.fetch_add(1, Ordering::Relaxed);
-        if let Some(dir) = path.parent().map(Path::to_owned).filter(|_| before % PRUNE_EVERY == 0) {
+        if let Some(dir) =
+            path.parent().map(Path::to_owned).filter(|_| before.is_multiple_of(PRUNE_EVERY))
+        {
             let bytes_max = self.config.log_bytes_max;
             let pruned = tokio::task::spawn_blocking(move || prune_logs(&dir, bytes_max)).await;
             if let Ok(Err(problem)) = pruned {

@@ -16,7 +16,7 @@ pub(super) const TOGETHER: usize = 16;
 
 /// Where a level begins among a chunk's nodes.
 const fn start(level: usize) -> usize {
-    2 * LEAVES - (2 * LEAVES >> level)
+    2 * LEAVES - ((2 * LEAVES) >> level)
 }
 
 /// A complete subtree; in the last chunk of a tree only the first leaves are taken.

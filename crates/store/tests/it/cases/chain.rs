@@ -50,7 +50,7 @@ pub(crate) async fn an_intent_has_one_key_and_one_nonce(db: Database) {
     // What is final keeps its nonce to itself no longer.
     let done = StoredIntent { open: false, ..known };
     assert_eq!(store.update_intent(&done).await.unwrap(), IntentWrite::Done);
-    assert_eq!(store.open_intents(CHAIN, supplier(1)).await.unwrap(), [two.clone()]);
+    assert_eq!(store.open_intents(CHAIN, supplier(1)).await.unwrap(), std::slice::from_ref(&two));
     assert_eq!(store.insert_intent(&intent("three", 5)).await.unwrap(), IntentWrite::Done);
     store.remove_intent(CHAIN, supplier(1), "two").await.unwrap();
     store.remove_intent(CHAIN, supplier(1), "two").await.unwrap();
