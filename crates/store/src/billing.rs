@@ -332,7 +332,9 @@ impl Store {
                 done.extend(lease.post(&mut tx, &mut entry, posting.joule_price).await?);
             }
         }
-        let balances = entry.post(&mut tx, &format!("tick:{series}:{tick}"), "tick", at_ms).await?;
+        let id = format!("tick:{series}:{tick}");
+        let price = Some(posting.joule_price);
+        let balances = entry.post_at(&mut tx, &id, "tick", price, at_ms).await?;
         let suppliers = earn(&mut tx, series, &done).await?;
         let apps = spend(&mut tx, &done).await?;
         for (app, more) in requests {

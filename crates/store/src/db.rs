@@ -72,6 +72,7 @@ value_from! {
     u64 => |v| Self::Int(Some(i64::try_from(v).unwrap_or(i64::MAX))),
     bool => |v| Self::Int(Some(v.into())),
     Option<u64> => |v| Self::Int(v.map(|v| i64::try_from(v).unwrap_or(i64::MAX))),
+    Option<i64> => |v| Self::Int(v),
     &str => |v| Self::Text(Some(v.to_owned())),
     String => |v| Self::Text(Some(v)),
     Option<String> => |v| Self::Text(v),

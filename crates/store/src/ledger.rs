@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeMap, fmt};
 
-use kinesis_protocol::{AccountId, Address, NanoJoule, NanoUsd};
+use kinesis_protocol::{AccountId, Address, JoulePrice, NanoJoule, NanoUsd};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -26,8 +26,10 @@ pub enum LedgerAccount {
     Margin,
     /// The protocol's fee.
     Fee,
-    /// The utility's own purse: JOULE bought back from suppliers, USD paid for it.
+    /// The utility's own purse: JOULE bought on the market or back from suppliers, USD paid for it.
     Purse,
+    /// The market of USD and JOULE: the other side of the purse's trades.
+    Market,
     /// The world outside: deposits come from it, withdrawals go to it.
     World,
 }
@@ -73,6 +75,7 @@ impl fmt::Display for LedgerAccount {
             Self::Margin => f.write_str("utility:margin"),
             Self::Fee => f.write_str("protocol:fee"),
             Self::Purse => f.write_str("utility:purse"),
+            Self::Market => f.write_str("market"),
             Self::World => f.write_str("world"),
         }
     }
@@ -134,6 +137,18 @@ impl Entry {
         kind: &str,
         at_ms: u64,
     ) -> Result<Vec<(LedgerAccount, Currency, i64)>, StoreError> {
+        self.post_at(tx, id, kind, None, at_ms).await
+    }
+
+    /// [`Self::post`], with the price that it converted at.
+    pub(crate) async fn post_at(
+        self,
+        tx: &mut Tx,
+        id: &str,
+        kind: &str,
+        price: Option<JoulePrice>,
+        at_ms: u64,
+    ) -> Result<Vec<(LedgerAccount, Currency, i64)>, StoreError> {
         if !self.balanced() {
             return Err(StoreError::corrupt("ledger transaction", format!("{id} is not balanced")));
         }
@@ -142,8 +157,9 @@ impl Entry {
             return Ok(balances);
         }
         tx.run(
-            "INSERT INTO ledger_transactions (id, kind, at_ms) VALUES ($1, $2, $3)",
-            args![id, kind, at_ms],
+            "INSERT INTO ledger_transactions (id, kind, at_ms, price_nanousd) \
+             VALUES ($1, $2, $3, $4)",
+            args![id, kind, at_ms, price.map(JoulePrice::nanousd)],
         )
         .await?;
         for ((who, what), amount) in self.0.into_iter().filter(|(_, amount)| *amount != 0) {
@@ -181,8 +197,9 @@ fn totals_of(rows: &[Row]) -> Result<Totals, StoreError> {
     };
     let usd = |who| sum(who, Currency::Usd);
     let joule = |who| NanoJoule(sum(who, Currency::Joule));
-    // What the world gave, less what the purse gave back to it, is what was deposited.
-    let deposited = -(usd("world") + usd("utility:purse"));
+    // What the world gave, less what the purse gave back to it or to the market, is what was
+    // deposited.
+    let deposited = -(usd("world") + usd("utility:purse") + usd("market"));
     let mut totals = Totals {
         customer_nanousd: NanoUsd(deposited - usd("customer")),
         suppliers_nanousd: NanoUsd(usd("utility:desk")),

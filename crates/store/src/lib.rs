@@ -23,6 +23,7 @@
 //! | [`shown`] | what pages show, at a cost that does not grow |
 //! | [`billing`] | usage turned into postings |
 //! | [`payments`] | ticks, signed roots, earnings, withdrawals |
+//! | [`desk`] | trades with the market, the price of a JOULE |
 //! | [`intents`] | transactions that are to happen once |
 //! | [`chain_events`] | what contracts told |
 //! | [`ledger`] | double entry, totals, the audit |
@@ -62,6 +63,7 @@ pub mod artifacts;
 pub mod billing;
 pub mod chain_events;
 mod db;
+pub mod desk;
 mod error;
 pub mod events;
 mod idempotency;
@@ -80,6 +82,7 @@ pub use artifacts::{Artifacts, ArtifactsError};
 pub use billing::{Amounts, AttemptEnd, AttemptEnded, LeasePosted, Then, TickPosted, TickPosting};
 pub use chain_events::{EventFilter, IndexedBlock, StoredChainEvent};
 pub use db::{Engine, Work};
+pub use desk::{DeskBooks, DeskTrade, NewTrade, TradeBegun, TradeMoved, TradeSide};
 pub use error::StoreError;
 pub use events::StoredEvent;
 pub use intents::{IntentWrite, StoredIntent};

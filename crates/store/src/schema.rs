@@ -21,6 +21,7 @@ const STEPS: &[Step] = &[
         postgres: include_str!("migrations/0002.postgres.sql"),
     },
     Step { both: include_str!("migrations/0003.sql"), sqlite: "", postgres: "" },
+    Step { both: include_str!("migrations/0004.sql"), sqlite: "", postgres: "" },
 ];
 
 /// Brings the schema up to date. Several instances may do this at once: one does, the others wait.

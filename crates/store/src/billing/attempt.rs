@@ -183,7 +183,7 @@ async fn bill(
     let charged = charged.ok_or_else(|| StoreError::not_found("lease", lease))?;
     let mut entry = Entry::default();
     let Some(posted) = charged.post(tx, &mut entry, price).await? else { return Ok(None) };
-    entry.post(tx, &format!("job:{lease}"), "job", at_ms).await?;
+    entry.post_at(tx, &format!("job:{lease}"), "job", Some(price), at_ms).await?;
     earn(tx, series, std::slice::from_ref(&posted)).await?;
     spend(tx, std::slice::from_ref(&posted)).await?;
     Ok(Some(posted))

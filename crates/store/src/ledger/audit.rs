@@ -93,6 +93,27 @@ pub(super) async fn run(db: &Db) -> Result<Audit, StoreError> {
     .await?;
     compare("postings and leases", &moved, &leases, &mut findings);
 
+    let moved = sums(
+        &mut tx,
+        "SELECT p.account || ' ' || p.currency, CAST(SUM(p.amount) AS BIGINT) \
+         FROM ledger_postings p JOIN ledger_transactions t ON t.id = p.txn \
+         WHERE t.kind = 'trade' GROUP BY p.account, p.currency",
+    )
+    .await?;
+    let trades = sums(
+        &mut tx,
+        "SELECT 'utility:purse USD', COALESCE(CAST(SUM(purse_nanousd) AS BIGINT), 0) \
+         FROM desk_trades \
+         UNION ALL SELECT 'utility:purse JOULE', \
+         COALESCE(CAST(SUM(purse_nanojoule) AS BIGINT), 0) FROM desk_trades \
+         UNION ALL SELECT 'market USD', \
+         COALESCE(-CAST(SUM(purse_nanousd) AS BIGINT), 0) FROM desk_trades \
+         UNION ALL SELECT 'market JOULE', \
+         COALESCE(-CAST(SUM(purse_nanojoule) AS BIGINT), 0) FROM desk_trades",
+    )
+    .await?;
+    compare("postings and trades", &moved, &trades, &mut findings);
+
     let earned = sums(
         &mut tx,
         "SELECT supplier, CAST(SUM(cumulative_nanojoule) AS BIGINT) FROM earnings \

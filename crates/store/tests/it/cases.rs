@@ -1,6 +1,7 @@
 //! The conformance suite: what every engine must do alike.
 
 mod chain;
+mod desk;
 mod jobs;
 mod payments;
 mod shown;
@@ -18,6 +19,7 @@ use sqlx::{Connection, PgConnection, SqliteConnection};
 
 use crate::{Database, fixture::*};
 pub(crate) use chain::*;
+pub(crate) use desk::*;
 pub(crate) use jobs::*;
 pub(crate) use payments::*;
 pub(crate) use shown::*;
