@@ -180,7 +180,7 @@ async fn batch(
             let error = RpcError::limit("the answer to the batch is too long: ask for less");
             call.get("id").map(|id| failure(id, error))
         } else {
-            answer(chain, call, subscriptions).await
+            answer(chain, call, subscriptions.as_deref_mut()).await
         };
         if let Some(answer) = answer {
             answers.push(if answers.is_empty() { '[' } else { ',' });
