@@ -28,14 +28,24 @@ impl FromStr for Joules {
 }
 
 fn parse(text: &str) -> Option<U256> {
-    let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
-    let digits = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
-    if text.len() > TEXT_MAX || fraction.len() > DECIMALS || !digits(whole) || !digits(fraction) {
+    units(text, DECIMALS)
+}
+
+/// A decimal number in units of its last decimal; `None` where it has more decimals than that.
+pub(crate) fn units(text: &str, decimals: usize) -> Option<U256> {
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
+    let digits = |part: &str| part.bytes().all(|b| b.is_ascii_digit());
+    let pointless = fraction.is_empty() && text.contains('.');
+    if text.len() > TEXT_MAX || fraction.len() > decimals || whole.is_empty() || pointless {
         return None;
     }
-    let padded = format!("{fraction:0<DECIMALS$}");
-    let unit = U256::from(10).pow(U256::from(DECIMALS));
+    if !digits(whole) || !digits(fraction) {
+        return None;
+    }
+    let unit = U256::from(10).pow(U256::from(decimals));
     let whole = U256::from_str_radix(whole, 10).ok()?.checked_mul(unit)?;
+    // One digit more than is there: of no decimals, none is left to be read.
+    let padded = format!("0{fraction:0<decimals$}");
     whole.checked_add(U256::from_str_radix(&padded, 10).ok()?)
 }
 

@@ -30,7 +30,7 @@ use look::Seen;
 pub use policy::{Finality, SendPolicy, Until};
 
 use crate::{
-    ChainError,
+    ChainError, MemoryJournal,
     client::{Client, refused, says, unreachable_or_refused},
     journal::{Attempt, Intent, Journal, KEY_BYTES_MAX, Recorded},
 };
@@ -84,6 +84,12 @@ impl Sender {
             waiting: Arc::default(),
             told: Arc::default(),
         }
+    }
+
+    /// A sender that is forgotten with its process, by a chain's own policy.
+    pub(crate) fn in_memory(client: Client, chain_id: u64) -> Self {
+        let journal = Arc::new(MemoryJournal::default());
+        Self::new(client, journal, SendPolicy::for_chain(chain_id))
     }
 
     pub(crate) const fn client(&self) -> &Client {

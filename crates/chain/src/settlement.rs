@@ -4,6 +4,7 @@
 //! is final, so that a restart in between changes nothing. Signing needs no endpoint.
 
 mod redeem;
+mod trade;
 
 use std::sync::Arc;
 
@@ -17,9 +18,10 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::OnceCell;
 
 pub use redeem::Redeemed;
+pub use trade::{MarketPrice, MarketTokens, Order, Side, Traded};
 
 use crate::{
-    ChainError, Contracts, Journal, MemoryJournal, SendPolicy, Signer, Until,
+    ChainError, Contracts, Journal, SendPolicy, Signer, Until,
     client::Client,
     contracts::{Joule, PaymentEscrow},
     journal::intent_key,
@@ -76,10 +78,12 @@ impl Settlement {
         escrow: Address,
         signer: impl Into<Signer>,
     ) -> Result<Self, ChainError> {
-        let client = Client::new(rpc_url, signer)?;
-        let journal = Arc::new(MemoryJournal::default());
-        let sender = Sender::new(client, journal, SendPolicy::for_chain(chain_id));
-        Ok(Self { sender, chain_id, escrow, joule: Arc::default() })
+        let sender = Sender::in_memory(Client::new(rpc_url, signer)?, chain_id);
+        Ok(Self::with_sender(sender, chain_id, escrow))
+    }
+
+    pub(crate) fn with_sender(sender: Sender, chain_id: u64, escrow: Address) -> Self {
+        Self { sender, chain_id, escrow, joule: Arc::default() }
     }
 
     /// The same, with its transactions in a journal that survives a restart.

@@ -36,6 +36,18 @@ impl FileJournal {
         Ok(Self(Arc::new(dir.to_owned())))
     }
 
+    /// Everything that is kept of the intents whose keys start so, final or not, in order of nonce.
+    ///
+    /// # Errors
+    /// Where the journal cannot be read.
+    pub async fn begun_as(&self, prefix: &str) -> Result<Vec<Intent>, JournalError> {
+        let (journal, prefix) = (self.clone(), prefix.to_owned());
+        let mut all = blocking(move || journal.all()).await?;
+        all.retain(|intent| intent.key.starts_with(&prefix));
+        all.sort_by_key(|intent| intent.nonce);
+        Ok(all)
+    }
+
     fn path(&self, chain_id: u64, sender: Address, key: &str) -> PathBuf {
         let name = keccak256(format!("{chain_id}:{sender:#x}:{key}"));
         self.0.join(format!("{name:x}.json"))

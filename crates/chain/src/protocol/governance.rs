@@ -235,7 +235,7 @@ impl Protocol {
             Vote::Abstain => 2,
         };
         let receipt =
-            self.send(at, &KinesisGovernor::castVoteCall { proposalId: id, support }).await?;
+            self.send_same(at, &KinesisGovernor::castVoteCall { proposalId: id, support }).await?;
         Ok(Joules(event::<KinesisGovernor::VoteCast>(&receipt, at)?.weight))
     }
 
@@ -253,7 +253,7 @@ impl Protocol {
             calldatas,
             descriptionHash: keccak256(&proposal.description),
         };
-        let receipt = self.send(self.at.governor, &call).await?;
+        let receipt = self.send_same(self.at.governor, &call).await?;
         let queued = event::<KinesisGovernor::ProposalQueued>(&receipt, self.at.governor)?;
         Ok(queued.etaSeconds.saturating_to())
     }
@@ -271,7 +271,7 @@ impl Protocol {
             calldatas,
             descriptionHash: keccak256(&proposal.description),
         };
-        Ok(hash(&self.send(self.at.governor, &call).await?))
+        Ok(hash(&self.send_same(self.at.governor, &call).await?))
     }
 
     /// As its proposer, before the vote begins: takes a proposal back.
@@ -287,7 +287,7 @@ impl Protocol {
             calldatas,
             descriptionHash: keccak256(&proposal.description),
         };
-        Ok(hash(&self.send(self.at.governor, &call).await?))
+        Ok(hash(&self.send_same(self.at.governor, &call).await?))
     }
 
     /// The grants that were made.

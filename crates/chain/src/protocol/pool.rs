@@ -149,7 +149,7 @@ impl Protocol {
     /// # Errors
     /// Where the contract refuses or the endpoint fails.
     pub async fn pool_deposit(&self, amount: Joules) -> Result<U256, ChainError> {
-        self.allow(self.at.pool, amount.0).await?;
+        self.allow::<StakePool::depositCall>(self.at.pool, amount.0).await?;
         let call = StakePool::depositCall { assets: amount.0, receiver: self.address() };
         let receipt = self.send(self.at.pool, &call).await?;
         Ok(event::<StakePool::Deposit>(&receipt, self.at.pool)?.shares)
@@ -170,7 +170,8 @@ impl Protocol {
                 self.read(at, &call).await?
             }
         };
-        if shares > all || shares.is_zero() {
+        let begun = self.begun::<StakePool::requestRedeemCall>(at).await?;
+        if !begun && (shares > all || shares.is_zero()) {
             let worth = self.worth(all).await?;
             return Err(ChainError::Senseless(format!(
                 "the shares of {} are worth {worth} JOULE",

@@ -315,7 +315,7 @@ impl Protocol {
         Ok(all)
     }
 
-    async fn claim(&self, node: NodeId, supplier: Address) -> Result<Claim, ChainError> {
+    pub(super) async fn claim(&self, node: NodeId, supplier: Address) -> Result<Claim, ChainError> {
         let call = Registry::nodeClaimCall { nodeKey: B256::from(node.0), supplier };
         let claim = self.read(self.at.registry, &call).await?;
         let (chain_id, registry) = (self.contracts.chain_id, self.at.registry);

@@ -17,5 +17,6 @@ mod signer;
 mod socket;
 mod support;
 mod tools;
+mod trades;
 mod vectors;
 mod year;
