@@ -10,6 +10,7 @@
 //! | [`amount`] | JOULE to the last wei, as people write it |
 //! | [`settlement`] | deposits, roots, redemptions and withdrawals over any JSON-RPC endpoint |
 //! | [`protocol`] | stake, pool, governance, exchange, disputes, audits |
+//! | [`agreement`] | terms of leases and their acknowledgements, in files |
 //! | [`journal`] | transactions that happen once, whatever crashes |
 //! | [`signer`] | a key in this process, or a signing process of its own |
 //! | [`events`](mod@events) | what contracts told, decoded |
@@ -19,6 +20,7 @@
 //! The client treats the embedded chain, anvil and a public L2 alike: it speaks JSON-RPC and
 //! nothing else to all of them.
 
+pub mod agreement;
 pub mod amount;
 mod bounded;
 mod client;
@@ -36,6 +38,7 @@ mod sender;
 pub mod settlement;
 pub mod signer;
 
+pub use agreement::{Agreement, Agreements};
 pub use amount::Joules;
 pub use deploy::{Contracts, DeployConfig, ProtocolContracts, deploy, deploy_with};
 pub use embedded::{ChainConfig, EmbeddedChain};

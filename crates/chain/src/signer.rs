@@ -11,7 +11,7 @@ use alloy::{
     consensus::{SignableTransaction as _, TxEip1559},
     primitives::{Address, B256},
 };
-use kinesis_protocol::{PaymentRoot, Signature};
+use kinesis_protocol::{LeaseTerms, PaymentRoot, Signature, sla::Ack};
 
 use self::remote::RemoteSigner;
 use crate::{ChainError, Key};
@@ -60,6 +60,38 @@ impl Signer {
         match self {
             Self::Local(key) => Ok(key.sign_hash(&root.signing_hash(chain_id, escrow))),
             Self::Remote(remote) => remote.sign_root(root, chain_id, escrow).await,
+        }
+    }
+
+    /// Signs the terms of a lease, for a court of leases.
+    ///
+    /// # Errors
+    /// Where the signing process is away, or refuses.
+    pub async fn sign_terms(
+        &self,
+        terms: LeaseTerms,
+        chain_id: u64,
+        court: Address,
+    ) -> Result<Signature, ChainError> {
+        match self {
+            Self::Local(key) => Ok(key.sign_hash(&terms.signing_hash(chain_id, court))),
+            Self::Remote(remote) => remote.sign_terms(terms, chain_id, court).await,
+        }
+    }
+
+    /// Signs an acknowledgement, for a court of leases.
+    ///
+    /// # Errors
+    /// Where the signing process is away, or refuses.
+    pub async fn sign_ack(
+        &self,
+        ack: Ack,
+        chain_id: u64,
+        court: Address,
+    ) -> Result<Signature, ChainError> {
+        match self {
+            Self::Local(key) => Ok(key.sign_hash(&ack.signing_hash(chain_id, court))),
+            Self::Remote(remote) => remote.sign_ack(ack, chain_id, court).await,
         }
     }
 

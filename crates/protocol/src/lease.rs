@@ -18,6 +18,7 @@ use crate::{
     id::{AppId, ContentHash, Epoch, LeaseId, Replica},
     price::Prices,
     resources::Resources,
+    result::{AuditTerms, SignedResult},
     usage::Counters,
 };
 
@@ -159,6 +160,9 @@ pub struct LeaseSpec {
     pub prices: Prices,
     /// How long it goes on without hearing from its utility, in milliseconds.
     pub term_ms: u64,
+    /// How the result of a deterministic job is to be signed; `None`: it is not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub audit: Option<AuditTerms>,
 }
 
 /// Where a lease stands, as its agent sees it.
@@ -189,6 +193,9 @@ pub enum Ending {
         /// Fuel it used, in deterministic mode.
         #[serde(default)]
         fuel: Option<u64>,
+        /// What the supplier signed of it, where the lease asked for that.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        signed: Option<Box<SignedResult>>,
     },
     /// The guest failed: an exit code, a trap, a limit. `reason` is for its author.
     Failed {

@@ -12,6 +12,8 @@
 //! | [`lease`] | the fenced right to run one replica, and how it ended |
 //! | [`tree`] | the payment tree and its proofs |
 //! | [`root`] | the signed root of a tick (EIP-712) |
+//! | [`result`] | the signed result of a deterministic job (EIP-712), and its dossier |
+//! | [`sla`] | the terms of a lease, signed by both, and their acknowledgement (EIP-712) |
 //! | [`message`] | what agent and utility say to each other |
 //! | [`benchmark`] | the nonce-seeded work a node proves its speed with |
 
@@ -24,7 +26,9 @@ pub mod message;
 pub mod money;
 pub mod price;
 pub mod resources;
+pub mod result;
 pub mod root;
+pub mod sla;
 pub mod tree;
 pub mod usage;
 
@@ -38,5 +42,6 @@ pub use money::{AttoUsd, JoulePrice, NanoJoule, NanoUsd};
 pub use price::Prices;
 pub use resources::{Benchmark, NodeInfo, Resources, Tier};
 pub use root::{PaymentRoot, Signature, SignedRoot};
+pub use sla::{LeaseTerms, SignedAck, SlaOffer};
 pub use tree::{PaymentTree, Proof};
 pub use usage::{Counters, EnergySource};

@@ -24,6 +24,9 @@
 //! max = 1
 //! warm = 1                         # standbys, on other suppliers
 //! idle_ms = 60000                  # how long without requests before it scales down
+//! [sla]                            # suppliers sign that they serve, or say in time that they do not
+//! ack_interval_s = 30              # the longest silence, in seconds
+//! penalty_joule = "25.00"          # what a longer one costs the supplier's stake
 //!
 //! [job]                            # instead of [service] and [scale]
 //! args = ["--frame", "7"]
@@ -50,7 +53,12 @@ use std::{collections::BTreeMap, fmt};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{lease::Instance, money::NanoUsd, resources::Resources, resources::Tier};
+use crate::{
+    lease::Instance,
+    money::{NanoJoule, NanoUsd},
+    resources::{Resources, Tier},
+    sla::{ACK_INTERVAL_S_MAX, ACK_INTERVAL_S_MIN},
+};
 use reader::{Reader, Table};
 
 /// The longest manifest that is read.
@@ -112,6 +120,18 @@ pub struct Service {
     pub warm: u32,
     /// How long without requests before it scales down.
     pub idle_ms: u64,
+    /// What its suppliers must sign; `None`: nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sla: Option<Sla>,
+}
+
+/// What suppliers sign about a lease of a service: to serve, or to say in time that they do not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sla {
+    /// The longest silence, in seconds.
+    pub ack_interval_s: u32,
+    /// What a longer one costs, once, out of the supplier's stake.
+    pub penalty: NanoJoule,
 }
 
 /// A job.
@@ -217,7 +237,10 @@ impl Manifest {
                 root.refuse(&["job", "part"], "belongs to a job; this is a service")?;
                 Kind::Service(service(&mut root)?)
             } else {
-                root.refuse(&["service", "scale", "hosts"], "belongs to a service; this is a job")?;
+                root.refuse(
+                    &["service", "scale", "sla", "hosts"],
+                    "belongs to a service; this is a job",
+                )?;
                 Kind::Job(job(&mut root)?)
             },
         };
@@ -261,7 +284,18 @@ fn service(root: &mut Table<'_>) -> Result<Service, ManifestError> {
         max,
         warm,
         idle_ms: idle_ms.into(),
+        sla: sla(root)?,
     })
+}
+
+fn sla(root: &mut Table<'_>) -> Result<Option<Sla>, ManifestError> {
+    let Some(mut t) = root.table_if_there("sla")? else { return Ok(None) };
+    let sla = Sla {
+        ack_interval_s: t.number("ack_interval_s", ACK_INTERVAL_S_MIN..=ACK_INTERVAL_S_MAX, 30)?,
+        penalty: t.required("penalty_joule", |v| v.joule())?,
+    };
+    t.finish()?;
+    Ok(Some(sla))
 }
 
 fn job(root: &mut Table<'_>) -> Result<Job, ManifestError> {
@@ -420,6 +454,9 @@ mod tests {
         let manifest = Manifest::parse(&service).unwrap();
         assert!(matches!(manifest.kind, Kind::Service(_)));
         assert_eq!(manifest.budget.usd, Some(NanoUsd(5_000_000_000)));
+        let Kind::Service(service) = &manifest.kind else { panic!("not a service") };
+        let sla = Sla { ack_interval_s: 30, penalty: NanoJoule(25_000_000_000) };
+        assert_eq!(service.sla, Some(sla));
         assert!(Manifest::parse(&toml).unwrap_err().message.contains("belongs to a job"));
     }
 
@@ -457,6 +494,11 @@ mod tests {
                 format!("{SERVICE}[scale]\nmin = 3\nmax = 2\n"),
                 format!("{SERVICE}[preferences]\ntier = \"crowed\"\n"),
                 format!("{SERVICE}[budget]\nusd = 5.0\n"),
+                format!("{SERVICE}[sla]\nack_interval = 30\npenalty_joule = \"1\"\n"),
+                format!("{SERVICE}[sla]\nack_interval_s = 4\npenalty_joule = \"1\"\n"),
+                format!("{SERVICE}[sla]\npenalty_joule = \"0\"\n"),
+                format!("{SERVICE}[sla]\nack_interval_s = 30\n"),
+                format!("{JOB}[sla]\npenalty_joule = \"1\"\n"),
                 format!("{SERVICE}[files]\n\"../x\" = \"y\"\n"),
                 format!("{SERVICE}[job]\nparts = 2\n"),
                 format!("{JOB}[job]\nparts = 3\n[[part]]\ntier = \"crowd\"\n"),
@@ -476,6 +518,11 @@ mod tests {
             line 6: scale.max: expected an integer from 3 to 100, got 2
             line 5: preferences.tier: expected "crowd" or "datacenter", got "crowed"
             line 5: budget.usd: expected US dollars in quotes, such as "5.00", got 5.0
+            line 5: sla.ack_interval: unknown key, did you mean "ack_interval_s"?
+            line 5: sla.ack_interval_s: expected an integer from 5 to 86400, got 4
+            line 5: sla.penalty_joule: expected JOULE in quotes, more than none, such as "25.00", got "0"
+            line 4: sla.penalty_joule: is missing
+            line 4: sla: belongs to a service; this is a job
             line 4: files: "../x" cannot be a key here
             line 4: job: belongs to a job; this is a service
             line 6: part: job.parts says 3, and the number of [[part]] tables is 1

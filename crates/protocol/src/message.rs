@@ -9,6 +9,7 @@
 //! is passed over. That is how a newer utility serves an older agent and the reverse; the tests hold
 //! the bytes of the previous version.
 
+use alloy::primitives::U256;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -16,7 +17,8 @@ use crate::{
     lease::{LeaseReport, LeaseSpec},
     money::JoulePrice,
     resources::{NodeInfo, Resources},
-    root::PaymentProof,
+    root::{PaymentProof, Signature},
+    sla::SignedAck,
 };
 
 /// The version this build speaks.
@@ -72,6 +74,9 @@ pub enum ToUtility {
     Granted {
         /// Which lease.
         lease: LeaseId,
+        /// The supplier's signature over the terms that came with it; `None` where there were none.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        signature: Option<Signature>,
     },
     /// The lease was refused; nothing was started.
     Refused {
@@ -157,6 +162,22 @@ pub enum ToAgent {
         payment: PaymentProof,
         /// What one JOULE costs now.
         joule_price: JoulePrice,
+    },
+    /// All is well with this lease, in the utility's hand: to be kept in place of the one before.
+    Ack {
+        /// Which lease.
+        lease: LeaseId,
+        /// What was signed.
+        ack: SignedAck,
+    },
+    /// What the utility has read of the supplier's stake on chain. Sent when it changed.
+    Standing {
+        /// What backs the supplier's promises, in wei of JOULE.
+        #[serde(default)]
+        stake_wei: U256,
+        /// Why this node gets no new lease, and what to do; `None`: it gets them.
+        #[serde(default)]
+        withheld: Option<String>,
     },
     /// Sent every [`HEARTBEAT_MS`] while there is nothing else: the utility is here.
     Alive {
@@ -295,6 +316,27 @@ mod tests {
     }
 
     #[test]
+    fn what_nobody_signs_is_written_as_before_results_were() {
+        let before = r#"{"ending":"completed","outputs":[],"fuel":5}"#;
+        let ending: Ending = decode(before.as_bytes()).unwrap();
+        let Ending::Completed { signed: None, fuel: Some(5), .. } = &ending else {
+            panic!("{ending:?}")
+        };
+        assert_eq!(encode(&ending), before.as_bytes());
+        assert!(!String::from_utf8(encode(&grant())).unwrap().contains("audit"));
+    }
+
+    #[test]
+    fn a_grant_without_terms_is_answered_as_before() {
+        let before = r#"{"type":"granted","lease":"lse_00000000000000000000000000000001"}"#;
+        let answer: ToUtility = decode(before.as_bytes()).unwrap();
+        assert!(matches!(answer, ToUtility::Granted { signature: None, .. }));
+        assert_eq!(encode(&answer), before.as_bytes());
+        let bare: ToAgent = decode(br#"{"type":"standing"}"#).unwrap();
+        assert_eq!(bare, ToAgent::Standing { stake_wei: U256::ZERO, withheld: None });
+    }
+
+    #[test]
     fn what_is_newer_still_is_passed_over() {
         let newer = r#"{"type":"teleport","where":"mars"}"#;
         assert_eq!(decode::<ToAgent>(newer.as_bytes()).unwrap(), ToAgent::Unknown);
@@ -307,8 +349,7 @@ mod tests {
         assert_eq!(common_version(9, 9), None);
     }
 
-    #[test]
-    fn a_grant_round_trips() {
+    fn grant() -> ToAgent {
         let spec = LeaseSpec {
             lease: LeaseId::random(),
             key: LeaseKey {
@@ -333,8 +374,14 @@ mod tests {
             granted: Resources { cpu_millis: 100, ..Resources::default() },
             prices: crate::Prices::default(),
             term_ms: 60_000,
+            audit: None,
         };
-        let grant = ToAgent::Grant { spec };
+        ToAgent::Grant { spec }
+    }
+
+    #[test]
+    fn a_grant_round_trips() {
+        let grant = grant();
         assert_eq!(decode::<ToAgent>(&encode(&grant)).unwrap(), grant);
     }
 

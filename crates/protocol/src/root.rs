@@ -27,6 +27,14 @@ sol! {
 /// A 65-byte `r ‖ s ‖ v` signature, in hex in JSON.
 pub type Signature = alloy::primitives::Signature;
 
+/// Whether `signer` signed this hash. Signatures with a high `s` are refused, as the contracts refuse
+/// them.
+#[must_use]
+pub fn signed_by(signer: Address, hash: &B256, signature: &Signature) -> bool {
+    signature.normalize_s().is_none()
+        && signature.recover_address_from_prehash(hash).is_ok_and(|recovered| recovered == signer)
+}
+
 /// The EIP-712 domain of an escrow contract.
 #[must_use]
 pub fn domain(chain_id: u64, escrow: Address) -> Eip712Domain {
@@ -60,12 +68,7 @@ impl SignedRoot {
     /// a high `s` are refused, as the contract refuses them.
     #[must_use]
     pub fn verify(&self, chain_id: u64, escrow: Address) -> bool {
-        let hash = self.root.signing_hash(chain_id, escrow);
-        self.signature.normalize_s().is_none()
-            && self
-                .signature
-                .recover_address_from_prehash(&hash)
-                .is_ok_and(|signer| signer == self.root.utility)
+        signed_by(self.root.utility, &self.root.signing_hash(chain_id, escrow), &self.signature)
     }
 
     /// The 65 bytes `r ‖ s ‖ v` that the contract takes.

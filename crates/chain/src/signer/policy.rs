@@ -1,5 +1,6 @@
 //! What a signing process signs: transactions to the contracts it was told of, which leave JOULE in
-//! the escrow, with the supplier whose it is, or with the key's own address.
+//! the escrow, with the supplier whose it is, or with the key's own address, or trade it on the market
+//! for USD that comes there.
 
 use alloy::{
     consensus::TxEip1559,
@@ -7,7 +8,10 @@ use alloy::{
     sol_types::SolInterface as _,
 };
 
-use crate::contracts::{Joule::JouleCalls, PaymentEscrow::PaymentEscrowCalls};
+use crate::contracts::{
+    DevDollar::DevDollarCalls, Exchange::ExchangeCalls, Joule::JouleCalls,
+    PaymentEscrow::PaymentEscrowCalls,
+};
 
 /// The most gas that one transaction is given.
 const GAS_MAX: u64 = 10_000_000;
@@ -21,10 +25,23 @@ pub struct SignerPolicy {
     pub chain_id: u64,
     /// The escrow, for whose roots and calls it signs.
     pub escrow: Address,
-    /// The token, which it lets the escrow take and nobody else.
+    /// The token, which it lets the escrow and the market take and nobody else.
     pub joule: Address,
+    /// Where it trades JOULE and USD; `None`: nowhere.
+    pub market: Option<TradePolicy>,
+    /// The court of leases, for whose terms and acknowledgements it signs; `None`: for none.
+    pub leases: Option<Address>,
     /// The most that is offered for a unit of gas, in wei.
     pub fee_per_gas_max: u128,
+}
+
+/// Where a signing process trades.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TradePolicy {
+    /// The market.
+    pub exchange: Address,
+    /// Its stablecoin, which it lets the market take and nobody else.
+    pub usd: Address,
 }
 
 impl SignerPolicy {
@@ -49,7 +66,11 @@ impl SignerPolicy {
         match transaction.to {
             TxKind::Call(to) if to == self.escrow => self.escrow_call(own, &transaction.input),
             TxKind::Call(to) if to == self.joule => self.joule_call(&transaction.input),
-            TxKind::Call(to) => no(format!("{to} is no contract of ours")),
+            TxKind::Call(to) => match &self.market {
+                Some(market) if to == market.exchange => market_call(own, &transaction.input),
+                Some(market) if to == market.usd => usd_call(market, &transaction.input),
+                _ => no(format!("{to} is no contract of ours")),
+            },
             TxKind::Create => no("it creates a contract".to_owned()),
         }
     }
@@ -76,9 +97,33 @@ impl SignerPolicy {
     fn joule_call(&self, input: &[u8]) -> Result<(), String> {
         match JouleCalls::abi_decode(input) {
             Ok(JouleCalls::approve(call)) if call.spender == self.escrow => Ok(()),
+            Ok(JouleCalls::approve(call))
+                if self.market.is_some_and(|market| call.spender == market.exchange) =>
+            {
+                Ok(())
+            }
             Ok(JouleCalls::approve(call)) => Err(format!("it lets {} take JOULE", call.spender)),
-            Ok(_) | Err(_) => Err("of JOULE only the escrow's allowance is signed".to_owned()),
+            Ok(_) | Err(_) => Err("of JOULE only allowances are signed".to_owned()),
         }
+    }
+}
+
+fn market_call(own: Address, input: &[u8]) -> Result<(), String> {
+    use ExchangeCalls as Calls;
+    let to = match Calls::abi_decode(input) {
+        Ok(Calls::poke(_)) => own,
+        Ok(Calls::buy(call)) => call.to,
+        Ok(Calls::sell(call)) => call.to,
+        Ok(_) | Err(_) => return Err("this call of the market is not signed".to_owned()),
+    };
+    if to == own { Ok(()) } else { Err(format!("it trades for {to}")) }
+}
+
+fn usd_call(market: &TradePolicy, input: &[u8]) -> Result<(), String> {
+    match DevDollarCalls::abi_decode(input) {
+        Ok(DevDollarCalls::approve(call)) if call.spender == market.exchange => Ok(()),
+        Ok(DevDollarCalls::approve(call)) => Err(format!("it lets {} take USD", call.spender)),
+        Ok(_) | Err(_) => Err("of the stablecoin only allowances are signed".to_owned()),
     }
 }
 
@@ -90,14 +135,23 @@ mod tests {
     };
 
     use super::*;
-    use crate::contracts::{Joule, PaymentEscrow};
+    use crate::contracts::{DevDollar, Exchange, Joule, PaymentEscrow};
 
     const OWN: Address = Address::repeat_byte(1);
     const ESCROW: Address = Address::repeat_byte(2);
     const JOULE: Address = Address::repeat_byte(3);
+    const EXCHANGE: Address = Address::repeat_byte(4);
+    const USD: Address = Address::repeat_byte(5);
 
     fn policy() -> SignerPolicy {
-        SignerPolicy { chain_id: 5, escrow: ESCROW, joule: JOULE, fee_per_gas_max: 100 }
+        SignerPolicy {
+            chain_id: 5,
+            escrow: ESCROW,
+            joule: JOULE,
+            leases: None,
+            market: Some(TradePolicy { exchange: EXCHANGE, usd: USD }),
+            fee_per_gas_max: 100,
+        }
     }
 
     fn call<C: SolCall>(to: Address, call: &C) -> TxEip1559 {
@@ -135,5 +189,32 @@ mod tests {
         allows(&TxEip1559 { max_fee_per_gas: 101, ..good.clone() }).unwrap_err();
         allows(&TxEip1559 { gas_limit: u64::MAX, ..good.clone() }).unwrap_err();
         allows(&TxEip1559 { value: U256::ONE, ..good }).unwrap_err();
+    }
+
+    #[test]
+    fn trades_come_home_and_go_to_the_named_market_alone() {
+        let allows = |transaction: &TxEip1559| policy().allows(OWN, transaction);
+        let one = U256::ONE;
+        let buy = |to| Exchange::buyCall { usdIn: one, minOut: one, to, deadline: one };
+        let sell = |to| Exchange::sellCall { jouleIn: one, minOut: one, to, deadline: one };
+        allows(&call(EXCHANGE, &buy(OWN))).unwrap();
+        allows(&call(EXCHANGE, &sell(OWN))).unwrap();
+        allows(&call(EXCHANGE, &Exchange::pokeCall {})).unwrap();
+        allows(&call(EXCHANGE, &buy(ESCROW))).unwrap_err();
+        allows(&call(EXCHANGE, &sell(JOULE))).unwrap_err();
+        allows(&call(EXCHANGE, &Exchange::sweepCall {})).unwrap_err();
+        for token in [JOULE, USD] {
+            let approve = |spender| call(token, &Joule::approveCall { spender, value: one });
+            allows(&approve(EXCHANGE)).unwrap();
+            allows(&approve(OWN)).unwrap_err();
+        }
+        let approve_escrow = Joule::approveCall { spender: ESCROW, value: one };
+        allows(&call(USD, &approve_escrow)).unwrap_err();
+        allows(&call(USD, &DevDollar::transferCall { to: OWN, value: one })).unwrap_err();
+        // Without a market none of it.
+        let none = SignerPolicy { market: None, ..policy() };
+        none.allows(OWN, &call(EXCHANGE, &buy(OWN))).unwrap_err();
+        let approve = Joule::approveCall { spender: EXCHANGE, value: one };
+        none.allows(OWN, &call(JOULE, &approve)).unwrap_err();
     }
 }

@@ -11,7 +11,7 @@ use alloy::{
     consensus::{SignableTransaction as _, TxEip1559},
     primitives::{Address, B256},
 };
-use kinesis_protocol::{PaymentRoot, Signature};
+use kinesis_protocol::{LeaseTerms, PaymentRoot, Signature, sla::Ack};
 use serde::{Deserialize, Serialize};
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
@@ -37,6 +37,10 @@ pub(super) enum Ask {
     Root { root: PaymentRoot, chain_id: u64, escrow: Address },
     /// To sign a transaction.
     Transaction { transaction: Box<TxEip1559> },
+    /// To sign the terms of a lease.
+    Terms { terms: LeaseTerms, chain_id: u64, court: Address },
+    /// To sign an acknowledgement.
+    Ack { ack: Ack, chain_id: u64, court: Address },
 }
 
 /// What it answers.
@@ -94,6 +98,26 @@ impl RemoteSigner {
     ) -> Result<Signature, ChainError> {
         let hash = transaction.signature_hash();
         self.sign(&Ask::Transaction { transaction: Box::new(transaction.clone()) }, hash).await
+    }
+
+    pub(super) async fn sign_terms(
+        &self,
+        terms: LeaseTerms,
+        chain_id: u64,
+        court: Address,
+    ) -> Result<Signature, ChainError> {
+        let hash = terms.signing_hash(chain_id, court);
+        self.sign(&Ask::Terms { terms, chain_id, court }, hash).await
+    }
+
+    pub(super) async fn sign_ack(
+        &self,
+        ack: Ack,
+        chain_id: u64,
+        court: Address,
+    ) -> Result<Signature, ChainError> {
+        let hash = ack.signing_hash(chain_id, court);
+        self.sign(&Ask::Ack { ack, chain_id, court }, hash).await
     }
 
     /// A signature over `hash` that is this signer's.

@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use alloy::consensus::SignableTransaction as _;
+use alloy::{consensus::SignableTransaction as _, primitives::Address};
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
     net::{UnixListener, UnixStream},
@@ -149,6 +149,10 @@ impl Vault {
         }
     }
 
+    fn is_ours(&self, chain_id: u64, court: Address) -> bool {
+        (chain_id, Some(court)) == (self.policy.chain_id, self.policy.leases)
+    }
+
     fn decide(&self, ask: Ask) -> Result<Answer, ChainError> {
         let refuse = |reason: &str| Err(ChainError::SignerRefused(reason.to_owned()));
         let own = self.key.address();
@@ -164,6 +168,24 @@ impl Vault {
                 let hash = root.signing_hash(chain_id, escrow);
                 self.guard.pass(chain_id, escrow, root.series, root.tick, hash)?;
                 hash
+            }
+            Ask::Terms { terms, chain_id, court } => {
+                if !self.is_ours(chain_id, court) {
+                    return refuse("the terms are for another chain or court");
+                }
+                if terms.utility != own {
+                    return refuse("the terms are another utility's");
+                }
+                terms.validate().map_err(ChainError::SignerRefused)?;
+                terms.signing_hash(chain_id, court)
+            }
+            // Whatever it acknowledges, it takes from nobody but this key's holder: the right to
+            // accuse.
+            Ask::Ack { ack, chain_id, court } => {
+                if !self.is_ours(chain_id, court) {
+                    return refuse("the acknowledgement is for another chain or court");
+                }
+                ack.signing_hash(chain_id, court)
             }
             Ask::Transaction { transaction } => {
                 self.policy.allows(own, &transaction).map_err(ChainError::SignerRefused)?;

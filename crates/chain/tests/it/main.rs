@@ -8,6 +8,7 @@ mod durability;
 mod endpoint;
 mod filters;
 mod hostile;
+mod leases;
 mod once;
 mod protocol;
 mod reorg;

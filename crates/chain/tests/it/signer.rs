@@ -9,7 +9,7 @@ use kinesis_chain::{
     dev,
     signer::{guard::Guard, policy::SignerPolicy, remote::RemoteSigner, server::SignerServer},
 };
-use kinesis_protocol::{B256, PaymentRoot};
+use kinesis_protocol::{B256, LeaseTerms, PaymentRoot, SignedAck, SlaOffer, sla::Ack};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::UnixStream,
@@ -18,16 +18,25 @@ use tokio::{
 
 use crate::support::{Grid, embedded, joule};
 
+/// The court of leases.
+const COURT: Address = Address::repeat_byte(0xc0);
+
 async fn serve(dir: &Path, key: Key, grid: &Grid) -> JoinHandle<()> {
     let policy = SignerPolicy {
         chain_id: grid.contracts.chain_id,
         escrow: grid.contracts.escrow,
         joule: grid.contracts.joule,
+        leases: Some(COURT),
+        market: None,
         fee_per_gas_max: 500_000_000_000,
     };
     let guard = Guard::open(&dir.join("signed.json")).unwrap();
     let server = SignerServer::bind(&dir.join("socket"), key, policy, guard).await.unwrap();
     tokio::spawn(server.run())
+}
+
+fn hash_of(n: u8) -> B256 {
+    B256::repeat_byte(n)
 }
 
 fn root(utility: Address, tick: u64, hash: u8) -> PaymentRoot {
@@ -72,6 +81,28 @@ async fn it_signs_what_a_utility_needs_and_nothing_else() {
     refused(utility.sign_root(root(own, 1, 1)).await.unwrap_err());
     refused(utility.sign_root(root(Address::repeat_byte(1), 3, 3)).await.unwrap_err());
 
+    // What it promises and acknowledges, for the court it was told of.
+    let terms = LeaseTerms {
+        supplier: Address::repeat_byte(5),
+        utility: own,
+        lease: hash_of(1),
+        from: 100,
+        to: 200,
+        ackInterval: 30,
+        penalty: U256::from(7).to(),
+    };
+    let sign = async |terms, court| utility.signer().sign_terms(terms, chain_id, court).await;
+    let signature = sign(terms, COURT).await.unwrap();
+    assert!(SlaOffer { chain_id, court: COURT, terms, signature }.is_signed());
+    refused(sign(terms, Address::repeat_byte(5)).await.unwrap_err());
+    refused(sign(LeaseTerms { utility: terms.supplier, ..terms }, COURT).await.unwrap_err());
+    refused(sign(LeaseTerms { to: 100, ..terms }, COURT).await.unwrap_err());
+    let ack = Ack { terms: terms.signing_hash(chain_id, COURT), upTo: 150 };
+    let signature = utility.signer().sign_ack(ack, chain_id, COURT).await.unwrap();
+    assert!(SignedAck { ack, signature }.is_of(own, chain_id, COURT));
+    let elsewhere = utility.signer().sign_ack(ack, chain_id, Address::repeat_byte(5)).await;
+    refused(elsewhere.unwrap_err());
+
     // What would take the money elsewhere.
     refused(utility.transfer(Address::repeat_byte(5), joule(1)).await.unwrap_err());
     let approve = Joule::approveCall { spender: Address::repeat_byte(5), value: U256::MAX };
@@ -105,6 +136,8 @@ async fn a_second_process_does_not_take_its_place() {
         chain_id: 1,
         escrow: Address::repeat_byte(1),
         joule: Address::repeat_byte(2),
+        leases: Some(COURT),
+        market: None,
         fee_per_gas_max: 1,
     };
     let guard = || Guard::open(&dir.path().join("signed.json")).unwrap();

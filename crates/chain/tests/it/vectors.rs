@@ -6,38 +6,17 @@ use std::path::Path;
 
 use alloy::{
     primitives::{Address, B256, U256, address, hex},
-    sol,
-    sol_types::{Eip712Domain, SolStruct, eip712_domain},
+    sol_types::{Eip712Domain, SolStruct},
 };
 use kinesis_chain::{contracts::RedeemTo, dev};
-use kinesis_protocol::{PaymentRoot, PaymentTree, root::domain, tree::leaf};
+use kinesis_protocol::{
+    PaymentRoot, PaymentTree,
+    result::{self, JobResult},
+    root::domain,
+    sla::{self, Ack, LeaseTerms},
+    tree::leaf,
+};
 use serde_json::{Value, json};
-
-sol! {
-    struct Result {
-        address supplier;
-        address utility;
-        bytes32 lease;
-        bytes32 job;
-        bytes32 output;
-        uint64 fuel;
-        uint64 finishedAt;
-        uint96 price;
-    }
-    struct LeaseTerms {
-        address supplier;
-        address utility;
-        bytes32 lease;
-        uint64 from;
-        uint64 to;
-        uint32 ackInterval;
-        uint96 penalty;
-    }
-    struct Ack {
-        bytes32 terms;
-        uint64 upTo;
-    }
-}
 
 const CONTRACT: Address = address!("00000000000000000000000000000000000c0de5");
 const CHAINS: [u64; 3] = [1, 31_337, 9_007_199_254_740_991];
@@ -61,15 +40,6 @@ fn kind(name: &str, domain: &str, members: &str, vectors: Vec<Value>) -> Value {
         "domain": {"name": domain, "version": "1", "verifyingContract": CONTRACT},
         "vectors": vectors,
     })
-}
-
-fn court(name: &'static str, chain: u64) -> Eip712Domain {
-    eip712_domain! {
-        name: name,
-        version: "1",
-        chain_id: chain,
-        verifying_contract: CONTRACT,
-    }
 }
 
 fn hash(n: u8) -> B256 {
@@ -123,9 +93,10 @@ fn structs() -> Value {
             });
             signed(&escrow, &consent, values)
         }));
-        let (audits, leases) = (court("Kinesis Audits", chain), court("Kinesis Leases", chain));
+        let audits = result::domain(chain, CONTRACT);
+        let leases = sla::domain(chain, CONTRACT);
         results.extend(cases(|n, byte, wei| {
-            let result = Result {
+            let result = JobResult {
                 supplier: who(byte),
                 utility: who(byte ^ 1),
                 lease: hash(byte),

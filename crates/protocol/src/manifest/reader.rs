@@ -12,7 +12,7 @@ use toml::{
 };
 
 use super::{MANIFEST_BYTES_MAX, ManifestError};
-use crate::money::NanoUsd;
+use crate::money::{NanoJoule, NanoUsd};
 
 /// A parsed document.
 pub(super) struct Reader<'t> {
@@ -145,6 +145,14 @@ impl<'r> Table<'r> {
         }
     }
 
+    /// A table that means something by being there.
+    pub(super) fn table_if_there(
+        &mut self,
+        key: &'static str,
+    ) -> Result<Option<Self>, ManifestError> {
+        self.optional(key, Value::table)
+    }
+
     pub(super) fn tables(
         &mut self,
         key: &'static str,
@@ -263,6 +271,13 @@ impl<'r> Value<'r> {
         let what = "US dollars in quotes, such as \"5.00\"";
         let text = self.text_where(what, |s| s.parse::<NanoUsd>().is_ok())?;
         text.parse().map_err(|_| self.expected(what))
+    }
+
+    pub(super) fn joule(&self) -> Result<NanoJoule, ManifestError> {
+        let what = "JOULE in quotes, more than none, such as \"25.00\"";
+        let read = |s: &str| s.parse::<NanoJoule>().ok().filter(|joule| *joule > NanoJoule::ZERO);
+        let text = self.text_where(what, |s| read(s).is_some())?;
+        read(&text).ok_or_else(|| self.expected(what))
     }
 
     pub(super) fn number<N>(&self, range: RangeInclusive<N>) -> Result<N, ManifestError>
