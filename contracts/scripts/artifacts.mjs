@@ -19,6 +19,7 @@ const contracts = [
   "KinesisGovernor",
   "TimelockController",
   "DevDollar",
+  "UniswapV2Market",
   "ERC1967Proxy",
 ];
 // What the gas bench measures against; not of the protocol.

@@ -6,7 +6,6 @@ import {UUPSUpgradeable} from "@openzeppelin/contracts/proxy/utils/UUPSUpgradeab
 import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 import {SafeERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
 import {ReentrancyGuardTransient} from "@openzeppelin/contracts/utils/ReentrancyGuardTransient.sol";
-import {ECDSA} from "@openzeppelin/contracts/utils/cryptography/ECDSA.sol";
 import {Math} from "@openzeppelin/contracts/utils/math/Math.sol";
 import {
     Ownable2StepUpgradeable
@@ -19,6 +18,7 @@ import {IAudits} from "./interfaces/IAudits.sol";
 import {IDisputes} from "./interfaces/IDisputes.sol";
 import {AuditTerms} from "./libraries/AuditTerms.sol";
 import {Draws} from "./libraries/Draws.sol";
+import {Signatures} from "./libraries/Signatures.sol";
 import {Verdicts} from "./libraries/Verdicts.sol";
 
 /// @title Audits
@@ -87,7 +87,7 @@ contract Audits is
     /// @notice Opens the court. It can judge nothing until {IDisputes} admits it.
     /// @param owner_ Who sets the parameters and upgrades.
     /// @param parameters_ The parameters.
-    function initialize(address owner_, Parameters calldata parameters_) external initializer {
+    function initialize(address owner_, Parameters memory parameters_) external initializer {
         __Ownable_init(owner_);
         __Ownable2Step_init();
         _setParameters(parameters_);
@@ -243,9 +243,9 @@ contract Audits is
         if (claim_.revealed < claim_.terms.panel && block.timestamp <= claim_.revealEnds) {
             revert OutOfTime(claim_.revealEnds, type(uint256).max);
         }
-        (bool decided, bytes32 finding) =
-            Verdicts.tally(_audits().panels[id], _audits().votes[id], claim_.terms.quorum);
-        (uint256 fees, uint256 penalties) = _reward(id, claim_, decided, finding);
+        AuditsStorage storage $ = _audits();
+        (bool decided, bytes32 finding, uint256 fees, uint256 penalties) =
+            Verdicts.judge(id, $.panels[id], $.votes[id], $.auditors, claim_.terms);
         Status status = Status.Undecided;
         address keeper = claim_.challenger;
         if (decided && finding == UNAVAILABLE) {
@@ -262,7 +262,7 @@ contract Audits is
     }
 
     /// @inheritdoc IAudits
-    function setParameters(Parameters calldata parameters_) external onlyOwner {
+    function setParameters(Parameters memory parameters_) external onlyOwner {
         _setParameters(parameters_);
     }
 
@@ -369,9 +369,7 @@ contract Audits is
         returns (bytes32 digest)
     {
         digest = resultDigest(result);
-        (address recovered, ECDSA.RecoverError problem,) =
-            ECDSA.tryRecoverCalldata(digest, signature);
-        if (problem != ECDSA.RecoverError.NoError || recovered != result.supplier) {
+        if (!Signatures.signedBy(result.supplier, digest, signature)) {
             revert InvalidSupplierSignature();
         }
     }
@@ -430,32 +428,6 @@ contract Audits is
         return auditor.bond >= uint256(auditor.atStake) + claim_.terms.penalty;
     }
 
-    /// @dev Pays who was with the quorum, or, where there was none, who revealed at all; the others
-    /// lose a little.
-    function _reward(uint256 id, Claim storage claim_, bool decided, bytes32 finding)
-        private
-        returns (uint256 fees, uint256 penalties)
-    {
-        AuditsStorage storage $ = _audits();
-        address[] memory panel = $.panels[id];
-        (uint96 fee, uint96 penalty) = (claim_.terms.fee, claim_.terms.penalty);
-        for (uint256 i; i < panel.length; ++i) {
-            Auditor storage auditor = $.auditors[panel[i]];
-            Vote storage vote = $.votes[id][panel[i]];
-            --auditor.duties;
-            auditor.atStake -= penalty;
-            if (vote.revealed && (!decided || vote.finding == finding)) {
-                auditor.bond += fee;
-                fees += fee;
-            } else {
-                // It is there: what is at stake never exceeds the bond.
-                auditor.bond -= penalty;
-                penalties += penalty;
-                emit Penalised(id, panel[i], penalty);
-            }
-        }
-    }
-
     function _abandon(uint256 id, Claim storage claim_, Status status, address keeper) private {
         _end(claim_, status, 0);
         emit Settled(id, status, bytes32(0), 0, 0);
@@ -496,7 +468,7 @@ contract Audits is
         return _disputes.escrow().treasury();
     }
 
-    function _setParameters(Parameters calldata p) private {
+    function _setParameters(Parameters memory p) private {
         AuditTerms.requireSound(p);
         _audits().parameters = p;
         emit ParametersChanged(p);

@@ -8,7 +8,11 @@ import {ERC20Permit} from "@openzeppelin/contracts/token/ERC20/extensions/ERC20P
 /// @title DevDollar
 /// @notice A stablecoin for development chains, worth nothing: where there is no real one, the
 /// exchange trades this. Six decimals and permit, as the usual ones have. Its owner mints at will.
-contract DevDollar is ERC20("Development Dollar", "DUSD"), ERC20Permit("Development Dollar"), Ownable {
+contract DevDollar is
+    ERC20("Development Dollar", "DUSD"),
+    ERC20Permit("Development Dollar"),
+    Ownable
+{
     /// @param owner_ Who mints.
     constructor(address owner_) Ownable(owner_) {}
 

@@ -6,7 +6,6 @@ import {UUPSUpgradeable} from "@openzeppelin/contracts/proxy/utils/UUPSUpgradeab
 import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 import {SafeERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
 import {ReentrancyGuardTransient} from "@openzeppelin/contracts/utils/ReentrancyGuardTransient.sol";
-import {ECDSA} from "@openzeppelin/contracts/utils/cryptography/ECDSA.sol";
 import {MerkleProof} from "@openzeppelin/contracts/utils/cryptography/MerkleProof.sol";
 import {Math} from "@openzeppelin/contracts/utils/math/Math.sol";
 import {
@@ -16,7 +15,9 @@ import {
 import {IDisputes} from "./interfaces/IDisputes.sol";
 import {IPaymentEscrow} from "./interfaces/IPaymentEscrow.sol";
 import {IRegistry} from "./interfaces/IRegistry.sol";
+import {DisputeTerms} from "./libraries/DisputeTerms.sol";
 import {PaymentRoot, PaymentRoots} from "./libraries/PaymentRoots.sol";
+import {Signatures} from "./libraries/Signatures.sol";
 import {Slashes} from "./libraries/Slashes.sol";
 
 /// @title Disputes
@@ -34,14 +35,14 @@ contract Disputes is
 
     /// @notice Victims never get more of a slash than this, in basis points: they are whom the
     /// accused names, and it may name itself.
-    uint16 public constant COMPENSATION_BP_CAP = 8_000;
+    uint16 public constant COMPENSATION_BP_CAP = DisputeTerms.COMPENSATION_BP_CAP;
     /// @notice The challenger never gets more of a slash than this, in basis points: it may be the
     /// accused too.
-    uint16 public constant BOUNTY_BP_CAP = 1_500;
+    uint16 public constant BOUNTY_BP_CAP = DisputeTerms.BOUNTY_BP_CAP;
     /// @notice The shortest window for a veto: for development chains.
-    uint32 public constant VETO_WINDOW_MIN = 1 seconds;
+    uint32 public constant VETO_WINDOW_MIN = DisputeTerms.VETO_WINDOW_MIN;
     /// @notice The longest window for a veto.
-    uint32 public constant VETO_WINDOW_MAX = 30 days;
+    uint32 public constant VETO_WINDOW_MAX = DisputeTerms.VETO_WINDOW_MAX;
     /// @notice How long suppliers may collect after a case was executed.
     uint32 public constant COMPENSATION_PERIOD = 90 days;
 
@@ -96,7 +97,7 @@ contract Disputes is
     /// @param owner_ Who sets the parameters, upgrades and may veto.
     /// @param guardian_ Who else may veto; zero for nobody.
     /// @param parameters_ The parameters.
-    function initialize(address owner_, address guardian_, Parameters calldata parameters_)
+    function initialize(address owner_, address guardian_, Parameters memory parameters_)
         external
         initializer
     {
@@ -280,7 +281,7 @@ contract Disputes is
     }
 
     /// @inheritdoc IDisputes
-    function setParameters(Parameters calldata parameters_) external onlyOwner {
+    function setParameters(Parameters memory parameters_) external onlyOwner {
         _setParameters(parameters_);
     }
 
@@ -424,22 +425,8 @@ contract Disputes is
         return Math.min(part - here, case_.compensation - case_.compensated);
     }
 
-    function _setParameters(Parameters calldata p) private {
-        uint16[6] memory shares = [
-            p.equivocationBp,
-            p.overdraftBp,
-            p.refutationBp,
-            p.breachBp,
-            p.compensationBp,
-            p.bountyBp
-        ];
-        uint16[6] memory caps = [BP, BP, BP, BP, COMPENSATION_BP_CAP, BOUNTY_BP_CAP];
-        for (uint256 i; i < shares.length; ++i) {
-            if (shares[i] > caps[i]) revert ShareTooHigh(shares[i], caps[i]);
-        }
-        if (p.vetoWindow < VETO_WINDOW_MIN || p.vetoWindow > VETO_WINDOW_MAX) {
-            revert WindowOutOfBounds(p.vetoWindow, VETO_WINDOW_MIN, VETO_WINDOW_MAX);
-        }
+    function _setParameters(Parameters memory p) private {
+        DisputeTerms.requireSound(p);
         _disputes().parameters = p;
         emit ParametersChanged(p);
     }
@@ -462,11 +449,7 @@ contract Disputes is
         returns (bytes32 digest)
     {
         digest = _escrow.rootDigest(root);
-        (address recovered, ECDSA.RecoverError problem,) =
-            ECDSA.tryRecoverCalldata(digest, signature);
-        if (problem != ECDSA.RecoverError.NoError || recovered != root.utility) {
-            revert InvalidRootSignature();
-        }
+        if (!Signatures.signedBy(root.utility, digest, signature)) revert InvalidRootSignature();
     }
 
     function _verifyLeaf(

@@ -6,7 +6,6 @@ import {UUPSUpgradeable} from "@openzeppelin/contracts/proxy/utils/UUPSUpgradeab
 import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 import {SafeERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
 import {ReentrancyGuardTransient} from "@openzeppelin/contracts/utils/ReentrancyGuardTransient.sol";
-import {ECDSA} from "@openzeppelin/contracts/utils/cryptography/ECDSA.sol";
 import {
     Ownable2StepUpgradeable
 } from "@openzeppelin/contracts-upgradeable/access/Ownable2StepUpgradeable.sol";
@@ -16,6 +15,7 @@ import {
 
 import {IDisputes} from "./interfaces/IDisputes.sol";
 import {ILeases} from "./interfaces/ILeases.sol";
+import {Signatures} from "./libraries/Signatures.sol";
 
 /// @title Leases
 /// @notice See {ILeases}.
@@ -93,8 +93,8 @@ contract Leases is
         if (msg.sender != terms.utility) revert OnlyUtility();
         bytes32 digest = termsDigest(terms);
         if (
-            !_signedBy(terms.supplier, digest, supplierSignature)
-                || !_signedBy(terms.utility, digest, utilitySignature)
+            !Signatures.signedBy(terms.supplier, digest, supplierSignature)
+                || !Signatures.signedBy(terms.utility, digest, utilitySignature)
         ) revert InvalidTermsSignature();
         LeasesStorage storage $ = _leases();
         Record storage record = $.records[digest];
@@ -126,7 +126,9 @@ contract Leases is
         Record storage record = _leases().records[ack.terms];
         uint256 caseId = record.caseId;
         if (caseId == 0) revert NotAccused();
-        if (!_signedBy(record.utility, ackDigest(ack), signature)) revert InvalidAckSignature();
+        if (!Signatures.signedBy(record.utility, ackDigest(ack), signature)) {
+            revert InvalidAckSignature();
+        }
         if (ack.upTo <= record.since) revert AckTooEarly(ack.upTo, record.since);
         record.caseId = 0;
         record.answeredTo = ack.upTo;
@@ -208,16 +210,6 @@ contract Leases is
         if (record.noticeAt != 0 && record.noticeAt <= silentBy) {
             revert NoticeInTime(record.noticeAt, silentBy);
         }
-    }
-
-    function _signedBy(address signer, bytes32 digest, bytes calldata signature)
-        private
-        pure
-        returns (bool)
-    {
-        (address recovered, ECDSA.RecoverError problem,) =
-            ECDSA.tryRecoverCalldata(digest, signature);
-        return problem == ECDSA.RecoverError.NoError && recovered == signer;
     }
 
     function _setAccusationStake(uint96 accusationStake_) private {

@@ -6,8 +6,6 @@ import {UUPSUpgradeable} from "@openzeppelin/contracts/proxy/utils/UUPSUpgradeab
 import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 import {IERC20Permit} from "@openzeppelin/contracts/token/ERC20/extensions/IERC20Permit.sol";
 import {SafeERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
-import {MessageHashUtils} from "@openzeppelin/contracts/utils/cryptography/MessageHashUtils.sol";
-import {Math} from "@openzeppelin/contracts/utils/math/Math.sol";
 import {SafeCast} from "@openzeppelin/contracts/utils/math/SafeCast.sol";
 import {
     Ownable2StepUpgradeable
@@ -18,9 +16,12 @@ import {
 
 import {IBonds} from "./interfaces/IBonds.sol";
 import {IPaymentEscrow} from "./interfaces/IPaymentEscrow.sol";
+import {Liens} from "./libraries/Liens.sol";
 import {MerklePaths} from "./libraries/MerklePaths.sol";
 import {PaymentRoot, PaymentRoots} from "./libraries/PaymentRoots.sol";
 import {Payouts} from "./libraries/Payouts.sol";
+import {Redemptions} from "./libraries/Redemptions.sol";
+import {Signatures} from "./libraries/Signatures.sol";
 
 /// @title PaymentEscrow
 /// @notice See {IPaymentEscrow}.
@@ -37,6 +38,7 @@ contract PaymentEscrow is
     using SafeCast for uint256;
     using PaymentRoots for PaymentRoot;
     using MerklePaths for bytes32[];
+    using Liens for mapping(address supplier => Lien);
 
     /// @notice The protocol fee never exceeds this, in basis points.
     uint16 public constant FEE_BP_CAP = 1_000;
@@ -47,17 +49,7 @@ contract PaymentEscrow is
 
     /// @notice What a lien takes of earnings never exceeds this, in basis points: a supplier always
     /// earns.
-    uint16 public constant LIEN_BP_CAP = 5_000;
-
-    /// @dev Of every signature the twin with the larger `s` is refused.
-    uint256 private constant HALF_ORDER =
-        0x7fffffffffffffffffffffffffffffff5d576e7357a4501ddfe92f46681b20a0;
-
-    bytes32 private constant DOMAIN_TYPEHASH = keccak256(
-        "EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)"
-    );
-    bytes32 private constant NAME_HASH = keccak256("Kinesis PaymentEscrow");
-    bytes32 private constant VERSION_HASH = keccak256("1");
+    uint16 public constant LIEN_BP_CAP = Liens.BP_CAP;
 
     /// @dev What a redemption touches shares a slot. The supply of JOULE fits 96 bits, and so does
     /// every balance; the cumulative sums do not, since the same unit can pass many times.
@@ -176,7 +168,9 @@ contract PaymentEscrow is
     ) external returns (uint256) {
         if (block.timestamp > deadline) revert Expired(deadline);
         bytes32 digest = redeemToDigest(root, supplier, cumulative, to, deadline);
-        if (!_signedBy(supplier, digest, supplierSignature)) revert InvalidSupplierSignature();
+        if (!Signatures.signedBy(supplier, digest, supplierSignature)) {
+            revert InvalidSupplierSignature();
+        }
         _verify(root, signature, supplier, cumulative, proof);
         return _pay(root, supplier, cumulative, to);
     }
@@ -194,7 +188,7 @@ contract PaymentEscrow is
         uint256[] memory amounts;
         (amounts, paid) = _bookMany(root, claims);
         for (uint256 i; i < claims.length; ++i) {
-            address supplier = address(bytes20(_claim(claims, i)));
+            address supplier = address(bytes20(Redemptions.claimAt(claims, i)));
             uint256 amount;
             // There are as many amounts as claims.
             assembly ("memory-safe") {
@@ -207,7 +201,7 @@ contract PaymentEscrow is
     /// @inheritdoc IPaymentEscrow
     function anchor(PaymentRoot calldata root, bytes calldata signature) external {
         bytes32 digest = rootDigest(root);
-        if (!_signedBy(root.utility, digest, signature)) revert InvalidRootSignature();
+        if (!Signatures.signedBy(root.utility, digest, signature)) revert InvalidRootSignature();
         Anchor storage anchor_ = _escrow().anchors[root.utility][root.series];
         if (anchor_.digest != 0 && root.tick <= anchor_.tick) {
             revert NotNewer(root.tick, anchor_.tick);
@@ -219,14 +213,7 @@ contract PaymentEscrow is
 
     /// @inheritdoc IPaymentEscrow
     function setLien(address supplier, uint16 earningsBp, uint16 growthBp) external {
-        if (_bonds.lenderOf(supplier) != msg.sender) revert NotTheLender(msg.sender);
-        (address lender, uint256 agreedBp) = _bonds.lenderChoice(supplier);
-        if (lender != msg.sender) agreedBp = 0;
-        agreedBp = Math.min(agreedBp, LIEN_BP_CAP);
-        uint256 shareBp = uint256(earningsBp) + growthBp;
-        if (shareBp > agreedBp) revert AboveAgreedShare(shareBp, agreedBp);
-        _escrow().liens[supplier] = Lien(msg.sender, earningsBp, growthBp);
-        emit LienSet(supplier, msg.sender, earningsBp, growthBp);
+        _escrow().liens.set(_bonds, supplier, earningsBp, growthBp);
     }
 
     /// @inheritdoc IPaymentEscrow
@@ -363,7 +350,7 @@ contract PaymentEscrow is
 
     /// @inheritdoc IPaymentEscrow
     function rootDigest(PaymentRoot calldata root) public view returns (bytes32) {
-        return _hashTypedDataV4(root.hash());
+        return PaymentRoots.typed(root.hash());
     }
 
     /// @inheritdoc IPaymentEscrow
@@ -374,7 +361,7 @@ contract PaymentEscrow is
         address to,
         uint256 deadline
     ) public view returns (bytes32) {
-        return _hashTypedDataV4(root.hashRedeemTo(supplier, cumulative, to, deadline));
+        return PaymentRoots.typed(root.hashRedeemTo(supplier, cumulative, to, deadline));
     }
 
     function _authorizeUpgrade(address) internal override onlyOwner {}
@@ -387,16 +374,6 @@ contract PaymentEscrow is
         books.deposited += amount.toUint96();
         _joule.safeTransferFrom(msg.sender, address(this), amount);
         emit Deposited(utility, series, msg.sender, amount);
-    }
-
-    /// @dev Names and version are constants here, so that no storage is read for them.
-    function _hashTypedDataV4(bytes32 structHash) internal view override returns (bytes32) {
-        return MessageHashUtils.toTypedDataHash(
-            keccak256(
-                abi.encode(DOMAIN_TYPEHASH, NAME_HASH, VERSION_HASH, block.chainid, address(this))
-            ),
-            structHash
-        );
     }
 
     function _verify(
@@ -417,7 +394,7 @@ contract PaymentEscrow is
         bytes32 digest = rootDigest(root);
         bool valid = signature.length == 0
             ? _escrow().anchors[root.utility][root.series].digest == digest
-            : _signedBy(root.utility, digest, signature);
+            : Signatures.signedBy(root.utility, digest, signature);
         if (!valid) revert InvalidRootSignature();
     }
 
@@ -442,7 +419,7 @@ contract PaymentEscrow is
         }
         redeemed_[supplier] = before;
         _book(books, balance, paid, fee);
-        _tell(root, supplier, to, paid, fee, before);
+        Redemptions.tell(root, supplier, to, paid, fee, before);
         _send(supplier, to, paid);
     }
 
@@ -453,60 +430,12 @@ contract PaymentEscrow is
     {
         EscrowStorage storage $ = _escrow();
         Books storage books = $.books[root.utility][root.series];
-        mapping(address supplier => uint256) storage redeemed_ =
-            $.redeemed[root.utility][root.series];
-        amounts = new uint256[](claims.length);
         uint256 balance = books.balance;
-        uint256 bp = $.feeBp;
-        for (uint256 i; i < claims.length && balance > 0; ++i) {
-            (uint256 amount, uint256 fee) =
-                _bookOne(root, _claim(claims, i), redeemed_, balance, bp);
-            assembly ("memory-safe") {
-                mstore(add(add(amounts, 0x20), shl(5, i)), amount)
-            }
-            // Never below zero, as in {_pay}.
-            unchecked {
-                balance -= amount + fee;
-                paid += amount;
-            }
-        }
-        if (paid == 0) {
-            if (balance == 0) revert EscrowEmpty();
-            revert NothingToRedeem(0);
-        }
-        _book(books, balance, paid, books.balance - balance - paid);
-    }
-
-    function _bookOne(
-        PaymentRoot calldata root,
-        bytes32 claim,
-        mapping(address supplier => uint256) storage redeemed_,
-        uint256 balance,
-        uint256 bp
-    ) private returns (uint256 paid, uint256 fee) {
-        address supplier = address(bytes20(claim));
-        uint256 cumulative = uint96(uint256(claim));
-        if (cumulative > root.total) revert AboveTotal(cumulative, root.total);
-        uint256 before = redeemed_[supplier];
-        if (cumulative <= before) return (0, 0);
-        (paid, fee) = Payouts.affordable(cumulative - before, balance, bp);
-        if (paid == 0) return (0, 0);
-        unchecked {
-            before += paid;
-        }
-        redeemed_[supplier] = before;
-        _tell(root, supplier, supplier, paid, fee, before);
-    }
-
-    /// @dev A claim by its place, which is below their number.
-    function _claim(bytes32[] calldata claims, uint256 place)
-        private
-        pure
-        returns (bytes32 claim)
-    {
-        assembly ("memory-safe") {
-            claim := calldataload(add(claims.offset, shl(5, place)))
-        }
+        uint256 left;
+        (amounts, paid, left) = Redemptions.bookMany(
+            root, claims, $.redeemed[root.utility][root.series], balance, $.feeBp
+        );
+        _book(books, left, paid, balance - left - paid);
     }
 
     /// @dev Each slot is read and written once. All of it fits: all balances and fees together are
@@ -521,86 +450,22 @@ contract PaymentEscrow is
         }
     }
 
-    /// @dev Emits {Redeemed}.
-    function _tell(
-        PaymentRoot calldata root,
-        address supplier,
-        address to,
-        uint256 paid,
-        uint256 fee,
-        uint256 redeemed_
-    ) private {
-        bytes32 selector = Redeemed.selector;
-        (address utility, uint256 series, uint256 tick) = (root.utility, root.series, root.tick);
-        assembly ("memory-safe") {
-            let words := mload(0x40)
-            mstore(words, to)
-            mstore(add(words, 0x20), tick)
-            mstore(add(words, 0x40), paid)
-            mstore(add(words, 0x60), fee)
-            mstore(add(words, 0x80), redeemed_)
-            log4(words, 0xa0, selector, utility, series, supplier)
-        }
-    }
-
     /// @dev Sends what a supplier is paid, less what its loan costs. The lien is one slot, and all
     /// that a supplier without a loan pays for there being loans.
     function _send(address supplier, address to, uint256 paid) private {
-        Lien storage lien = _escrow().liens[supplier];
-        if (lien.lender != address(0)) paid -= _share(supplier, paid, lien);
+        if (_escrow().liens[supplier].lender != address(0)) paid -= _share(supplier, paid);
         _joule.safeTransfer(to, paid);
     }
 
-    /// @dev Shares out earnings of a supplier with a lien, or ends the lien with its loan.
-    function _share(address supplier, uint256 paid, Lien memory lien)
-        private
-        returns (uint256 shared)
-    {
+    function _share(address supplier, uint256 paid) private returns (uint256 shared) {
         EscrowStorage storage $ = _escrow();
-        if (_bonds.lenderOf(supplier) != lien.lender) {
-            delete $.liens[supplier];
-            emit LienEnded(supplier, lien.lender);
-            return 0;
-        }
-        uint256 missing = Math.saturatingSub(
-            _bonds.lentTo(lien.lender, supplier), _bonds.ownStake(supplier)
-        );
-        (uint256 toLender, uint256 toStake,) =
-            Payouts.divide(paid, lien.earningsBp, lien.growthBp, missing);
-        $.earnings[lien.lender] += toLender;
+        (address lender, uint256 toLender, uint256 toStake) = $.liens.share(_bonds, supplier, paid);
+        $.earnings[lender] += toLender;
         if (toStake > 0) {
             _joule.forceApprove(address(_bonds), toStake);
             _bonds.bond(supplier, toStake);
         }
-        emit EarningsShared(supplier, lien.lender, toLender, toStake);
         return toLender + toStake;
-    }
-
-    /// @dev What OpenZeppelin's `ECDSA` checks of 65 bytes, without copying them.
-    function _signedBy(address signer, bytes32 digest, bytes calldata signature)
-        private
-        view
-        returns (bool valid)
-    {
-        if (signature.length != 65 || signer == address(0)) return false;
-        uint256 halfOrder = HALF_ORDER;
-        assembly ("memory-safe") {
-            let s := calldataload(add(signature.offset, 0x20))
-            if iszero(gt(s, halfOrder)) {
-                // The four words reach into two that the compiler keeps: they are put back.
-                let free := mload(0x40)
-                mstore(0x00, digest)
-                mstore(0x20, byte(0, calldataload(add(signature.offset, 0x40))))
-                mstore(0x40, calldataload(signature.offset))
-                mstore(0x60, s)
-                let answered := staticcall(gas(), 1, 0x00, 0x80, 0x00, 0x20)
-                // Nothing is returned for what is no signature.
-                answered := and(answered, eq(returndatasize(), 0x20))
-                valid := and(answered, eq(mload(0x00), shr(96, shl(96, signer))))
-                mstore(0x40, free)
-                mstore(0x60, 0)
-            }
-        }
     }
 
     function _setFee(uint16 feeBp_) private {

@@ -6,7 +6,6 @@ import {UUPSUpgradeable} from "@openzeppelin/contracts/proxy/utils/UUPSUpgradeab
 import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 import {IERC20Permit} from "@openzeppelin/contracts/token/ERC20/extensions/IERC20Permit.sol";
 import {SafeERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
-import {ECDSA} from "@openzeppelin/contracts/utils/cryptography/ECDSA.sol";
 import {SafeCast} from "@openzeppelin/contracts/utils/math/SafeCast.sol";
 import {EnumerableSet} from "@openzeppelin/contracts/utils/structs/EnumerableSet.sol";
 import {
@@ -18,7 +17,9 @@ import {
 
 import {IBonds} from "./interfaces/IBonds.sol";
 import {IRegistry} from "./interfaces/IRegistry.sol";
-import {LenderChoice, LoanBook, Loans} from "./libraries/Loans.sol";
+import {LoanBook, Loans} from "./libraries/Loans.sol";
+import {Signatures} from "./libraries/Signatures.sol";
+import {Lending} from "./registry/Lending.sol";
 
 /// @title Registry
 /// @notice See {IRegistry}.
@@ -28,6 +29,7 @@ contract Registry is
     EIP712Upgradeable,
     Ownable2StepUpgradeable,
     UUPSUpgradeable,
+    Lending,
     IRegistry
 {
     using EnumerableSet for EnumerableSet.AddressSet;
@@ -43,8 +45,6 @@ contract Registry is
     uint32 public constant THAW_MAX = 90 days;
     /// @notice The longest endpoint.
     uint256 public constant ENDPOINT_BYTES_MAX = 256;
-
-    uint16 private constant BP = 10_000;
 
     bytes32 private constant CLAIM_TYPEHASH =
         keccak256("ClaimNode(address supplier,bytes32 nodeKey,uint64 sequence,uint64 deadline)");
@@ -102,7 +102,6 @@ contract Registry is
         external
         initializer
     {
-        __EIP712_init("Kinesis Registry", "1");
         __Ownable_init(owner_);
         __Ownable2Step_init();
         _setNodeBond(nodeBond_);
@@ -166,13 +165,6 @@ contract Registry is
     }
 
     /// @inheritdoc IBonds
-    function setLender(address lender, uint16 shareBp) external {
-        _requireShare(shareBp);
-        _registry().loans.choices[msg.sender] = LenderChoice(lender, shareBp);
-        emit LenderChosen(msg.sender, lender, shareBp);
-    }
-
-    /// @inheritdoc IBonds
     function lend(address supplier, uint256 amount) external {
         if (amount == 0) revert ZeroAmount();
         _requireUnlocked(supplier);
@@ -206,9 +198,7 @@ contract Registry is
         if (block.timestamp > deadline) revert Expired(deadline);
         if (nodeKey == bytes32(0)) revert ZeroNodeKey();
         bytes32 digest = claimDigest(supplier, nodeKey, sequence, deadline);
-        (address recovered, ECDSA.RecoverError problem,) =
-            ECDSA.tryRecoverCalldata(digest, supplierSignature);
-        if (problem != ECDSA.RecoverError.NoError || recovered != supplier) {
+        if (!Signatures.signedBy(supplier, digest, supplierSignature)) {
             revert InvalidSupplierSignature();
         }
         RegistryStorage storage $ = _registry();
@@ -321,62 +311,15 @@ contract Registry is
         emit SlasherChanged(slasher_);
     }
 
-    /// @inheritdoc IRegistry
-    function bondOf(address operator) external view returns (Bond memory) {
-        RegistryStorage storage $ = _registry();
-        Stake storage stake = $.stakes[operator];
-        (uint256 active, uint256 leaving) = $.loans.behind(operator);
-        return Bond(
-            active + stake.bonded - stake.thawing, leaving + stake.thawing, stake.thawedAt
-        );
-    }
-
     /// @inheritdoc IBonds
     function ownStake(address supplier) external view returns (uint256) {
         return _registry().stakes[supplier].bonded;
     }
 
     /// @inheritdoc IBonds
-    function lenderChoice(address supplier) external view returns (address lender, uint16 shareBp) {
-        LenderChoice storage choice = _registry().loans.choices[supplier];
-        return (choice.lender, choice.shareBp);
-    }
-
-    /// @inheritdoc IBonds
-    function lenderOf(address supplier) external view returns (address) {
-        return _registry().loans.lenderOf(supplier);
-    }
-
-    /// @inheritdoc IBonds
-    function lentTo(address lender, address supplier) external view returns (uint256) {
-        return _registry().loans.lentTo(lender, supplier);
-    }
-
-    /// @inheritdoc IBonds
-    function lentBy(address lender) external view returns (uint256) {
-        return _registry().loans.lent[lender].all;
-    }
-
-    /// @inheritdoc IBonds
-    function thawing(address lender, address supplier) external view returns (uint256) {
-        return _registry().loans.thawing(lender, supplier);
-    }
-
-    /// @inheritdoc IBonds
-    function thawingBy(address lender) external view returns (uint256) {
-        return _registry().loans.lent[lender].thawing;
-    }
-
-    /// @inheritdoc IBonds
     function lockedBy(address lender) external view returns (uint256) {
         RegistryStorage storage $ = _registry();
         return $.loans.locked[$.slasher][lender];
-    }
-
-    /// @inheritdoc IRegistry
-    function locks(address operator) external view returns (uint256) {
-        RegistryStorage storage $ = _registry();
-        return $.locks[$.slasher][operator];
     }
 
     /// @inheritdoc IRegistry
@@ -438,6 +381,20 @@ contract Registry is
     }
 
     /// @inheritdoc IRegistry
+    function bondOf(address operator) public view returns (Bond memory) {
+        RegistryStorage storage $ = _registry();
+        Stake storage stake = $.stakes[operator];
+        (uint256 active, uint256 leaving) = $.loans.behind(operator);
+        return Bond(active + stake.bonded - stake.thawing, leaving + stake.thawing, stake.thawedAt);
+    }
+
+    /// @inheritdoc IRegistry
+    function locks(address operator) public view returns (uint256) {
+        RegistryStorage storage $ = _registry();
+        return $.locks[$.slasher][operator];
+    }
+
+    /// @inheritdoc IRegistry
     function requiredBond(address operator) public view returns (uint256 required) {
         RegistryStorage storage $ = _registry();
         required = $.nodes[operator].length() * $.nodeBond;
@@ -456,6 +413,19 @@ contract Registry is
     }
 
     function _authorizeUpgrade(address) internal override onlyOwner {}
+
+    /// @dev Constants are smaller than strings in storage, and this contract is near the limit.
+    function _EIP712Name() internal pure override returns (string memory) {
+        return "Kinesis Registry";
+    }
+
+    function _EIP712Version() internal pure override returns (string memory) {
+        return "1";
+    }
+
+    function _loans() internal view override returns (LoanBook storage) {
+        return _registry().loans;
+    }
 
     function _bond(address operator, uint256 amount) private {
         if (operator == address(0)) revert ZeroAddress();
@@ -493,20 +463,12 @@ contract Registry is
     }
 
     function _cover(address operator) private view returns (uint256 required, uint256 active) {
-        RegistryStorage storage $ = _registry();
-        Stake storage stake = $.stakes[operator];
-        (active,) = $.loans.behind(operator);
-        return (requiredBond(operator), active + stake.bonded - stake.thawing);
+        return (requiredBond(operator), bondOf(operator).active);
     }
 
     function _requireUnlocked(address operator) private view {
-        RegistryStorage storage $ = _registry();
-        uint256 held = $.locks[$.slasher][operator];
+        uint256 held = locks(operator);
         if (held > 0) revert BondLocked(held);
-    }
-
-    function _requireShare(uint16 bp) private pure {
-        if (bp > BP) revert AboveWhole(bp);
     }
 
     function _setNodeBond(uint256 nodeBond_) private {

@@ -16,7 +16,7 @@ library AuditTerms {
     uint256 internal constant DRAW_BLOCKS_MAX = 200;
 
     /// @notice Refuses parameters outside of the bounds.
-    function requireSound(IAudits.Parameters calldata p) internal pure {
+    function requireSound(IAudits.Parameters memory p) internal pure {
         if (
             p.panel == 0 || p.panel > PANEL_MAX || p.quorum > p.panel
                 || uint256(p.quorum) * 2 <= p.panel || p.drawBlocks == 0

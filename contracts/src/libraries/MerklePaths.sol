@@ -84,7 +84,9 @@ library MerklePaths {
                     mstore(tail, keccak256(0, 0x40))
                 }
             }
-            if eq(beside, add(proof.offset, shl(5, proof.length))) { root := mload(sub(tail, 0x20)) }
+            if eq(beside, add(proof.offset, shl(5, proof.length))) {
+                root := mload(sub(tail, 0x20))
+            }
         }
     }
 }

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.28;
 
+import {MessageHashUtils} from "@openzeppelin/contracts/utils/cryptography/MessageHashUtils.sol";
+
 /// @notice What a utility signs every tick: the whole of what it owes, in one hash.
 /// @param utility The utility whose escrow pays.
 /// @param series Which of the utility's trees: each has an escrow account of its own.
@@ -24,6 +26,23 @@ library PaymentRoots {
     bytes32 internal constant REDEEM_TO_TYPEHASH = keccak256(
         "RedeemTo(address utility,uint64 series,address supplier,uint256 cumulative,address to,uint256 deadline)"
     );
+
+    bytes32 private constant DOMAIN_TYPEHASH = keccak256(
+        "EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)"
+    );
+    bytes32 private constant NAME_HASH = keccak256("Kinesis PaymentEscrow");
+    bytes32 private constant VERSION_HASH = keccak256("1");
+
+    /// @notice What is signed of a struct hash in the domain of the escrow that asks.
+    /// @dev Name and version are constants, so that no storage is read for them.
+    function typed(bytes32 structHash) internal view returns (bytes32) {
+        return MessageHashUtils.toTypedDataHash(
+            keccak256(
+                abi.encode(DOMAIN_TYPEHASH, NAME_HASH, VERSION_HASH, block.chainid, address(this))
+            ),
+            structHash
+        );
+    }
 
     /// @notice The EIP-712 struct hash of a root.
     /// @dev The five words as they came: whoever reads the fields refuses what does not fit them.
