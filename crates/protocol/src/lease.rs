@@ -18,6 +18,7 @@ use crate::{
     id::{AppId, ContentHash, Epoch, LeaseId, Replica},
     price::Prices,
     resources::Resources,
+    sla::SlaOffer,
     result::{AuditTerms, SignedResult},
     usage::Counters,
 };
@@ -160,6 +161,9 @@ pub struct LeaseSpec {
     pub prices: Prices,
     /// How long it goes on without hearing from its utility, in milliseconds.
     pub term_ms: u64,
+    /// What is promised about it, signed by the utility; `None`: nothing that a court enforces.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sla: Option<SlaOffer>,
     /// How the result of a deterministic job is to be signed; `None`: it is not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub audit: Option<AuditTerms>,
