@@ -10,6 +10,10 @@ use crate::{
 /// The version of `wasmtime serve` that is measured beside us: the one we embed.
 const WASMTIME: &str = "48.0.8";
 
+/// What is measured.
+pub(crate) const NAMES: [&str; 8] =
+    ["route", "start", "failover", "meter", "memory", "settle", "gas", "chain"];
+
 /// Builds with optimisation, installs the peers, and measures.
 pub(crate) fn run(name: &str, repetitions: usize) -> Result<()> {
     let peers = target().join("peers");

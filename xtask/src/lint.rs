@@ -29,5 +29,14 @@ pub(crate) fn run() -> Result<()> {
         step("cargo install cargo-deny", cargo().args(["install", "--locked", "cargo-deny"]))?;
     }
     // Advisories need a database from a network that need not be there: licences, bans, sources.
-    step("cargo deny", cargo().args(["deny", "check", "licenses", "bans", "sources"]))
+    for manifest in ["Cargo.toml", "examples/Cargo.toml", "fuzz/Cargo.toml"] {
+        step(
+            &format!("cargo deny of {manifest}"),
+            cargo()
+                .args(["deny", "--manifest-path", manifest, "check", "--config", "deny.toml"])
+                .args(["licenses", "bans", "sources"])
+                .current_dir(root()),
+        )?;
+    }
+    Ok(())
 }

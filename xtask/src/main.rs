@@ -47,8 +47,8 @@ enum Command {
     },
     /// Measure one promise of speed beside a peer; prints one line of JSON last.
     Bench {
-        /// route, start, failover, meter, memory or chain.
-        #[arg(value_parser = ["route", "start", "failover", "meter", "memory", "chain"])]
+        /// Which promise.
+        #[arg(value_parser = bench::NAMES)]
         name: String,
         /// How often each side is measured.
         #[arg(long, default_value_t = 5)]

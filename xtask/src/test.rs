@@ -28,10 +28,15 @@ pub(crate) fn run(filter: Option<&str>) -> Result<()> {
     install::npm("contracts")?;
     install::chain_tools()?;
     let mut count = if filter.is_some() { Count::default() } else { contracts::test()? };
+    step("format", cargo().args(["fmt", "--all", "--check"]))?;
     step("build", cargo().args(["build", "--locked", "--workspace", "--all-targets"]))?;
     let rust = nextest(filter)?;
     count.passed += rust.passed;
     count.failed += rust.failed;
+    count.flaky += rust.flaky;
+    if count.flaky > 0 {
+        println!("\n{} of them only when tried again: see FLAKY above", count.flaky);
+    }
     println!("\n{} passed, {} failed", count.passed, count.failed);
     if count.failed > 0 || count.passed == 0 {
         bail!("not every test passed");
@@ -78,8 +83,13 @@ fn summary(line: &str) -> Option<Count> {
             (words.next()? == word).then_some(number)
         })
     };
+    let flaky = counts.split_once('(').and_then(|(_, rest)| {
+        let (number, rest) = rest.split_once(' ')?;
+        rest.starts_with("flaky").then(|| number.parse().ok())?
+    });
     Some(Count {
         passed: of("passed").unwrap_or(0),
+        flaky: flaky.unwrap_or(0),
         failed: of("failed").unwrap_or(0) + of("timed").unwrap_or(0),
     })
 }
@@ -92,7 +102,7 @@ mod tests {
     fn a_summary_is_read() {
         let line = "     Summary [   4.2s] 9 tests run: 6 passed (1 flaky), 2 failed, 1 timed out, 3 skipped";
         let count = summary(line).expect("a summary");
-        assert_eq!((count.passed, count.failed), (6, 3));
+        assert_eq!((count.passed, count.failed, count.flaky), (6, 3, 1));
         assert!(summary("        PASS [   0.1s] x").is_none());
     }
 }
