@@ -4,9 +4,15 @@
 //! (`test test … junk`), and both the embedded chain and anvil fund them at genesis. They hold
 //! play money on a development chain and must never be used on another.
 
-use alloy::primitives::{Address, Bytes, U256, hex};
+use alloy::{
+    primitives::{Address, Bytes, U256, hex},
+    providers::Provider as _,
+};
 
-use crate::{ChainError, Key, client::Client};
+use crate::{
+    ChainError, Key,
+    client::{Client, unreachable_or_refused},
+};
 
 /// The chain id of a development chain, the embedded one's and anvil's default.
 pub const CHAIN_ID: u64 = 31337;
@@ -52,6 +58,20 @@ pub async fn fund(rpc_url: &str, account: Address, wei: U256) -> Result<(), Chai
         client.transact(account, Bytes::new(), missing).await?;
     }
     Ok(())
+}
+
+/// Mines a block, which a development chain without traffic never does by itself. Does nothing on a
+/// chain whose id is not [`CHAIN_ID`].
+///
+/// # Errors
+/// Where the endpoint does not answer, or mines nothing on request.
+pub async fn mine(rpc_url: &str) -> Result<(), ChainError> {
+    let client = Client::new(rpc_url, key(GAS_STATION))?;
+    if client.chain_id().await? != CHAIN_ID {
+        return Ok(());
+    }
+    let mined = client.provider().raw_request::<(), serde_json::Value>("evm_mine".into(), ()).await;
+    mined.map(drop).map_err(unreachable_or_refused)
 }
 
 #[cfg(test)]
