@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use kinesis_chain::Key;
-use kinesis_protocol::{Address, Ending, LeaseState, NodeId, NodeInfo, Resources};
+use kinesis_protocol::{Address, Ending, LeaseState, NanoJoule, NodeId, NodeInfo, Resources};
 use kinesis_runtime::{Runtime, RuntimeConfig};
 use kinesis_wire::{Endpoint, EndpointConfig, NodeSecret};
 use serde::Serialize;
@@ -19,12 +19,15 @@ use crate::{
     hardware::{self, Hardware},
     local,
     node::{Node, Parts},
+    pledge::{self, Pledges},
     session,
     wallet::{Wallet, stored},
 };
 
 /// How long the last endings may take to be recorded when the agent stops.
 const LAST_WORDS: Duration = Duration::from_secs(5);
+/// How long giving notice of leases on chain may take when the agent stops.
+const NOTICES_MAX: Duration = Duration::from_secs(10);
 /// How long the close of the links may take.
 const CLOSE_WAIT: Duration = Duration::from_secs(2);
 
@@ -35,6 +38,7 @@ pub struct Agent {
     node: Arc<Node>,
     endpoint: Endpoint,
     drain_notice: Duration,
+    rpc_url: Option<String>,
     tasks: JoinSet<()>,
 }
 
@@ -87,7 +91,12 @@ impl Agent {
     ) -> Result<Self, AgentError> {
         let dir = &config.data_dir;
         let secret = NodeSecret::load_or_create(&dir.join("node.key")).map_err(AgentError::wire)?;
-        let key = Key::load_or_create(&stored::key_path(dir)).map_err(AgentError::chain)?;
+        let key = match &config.key {
+            Some(opened) => opened.clone(),
+            None => Key::load_or_create(&stored::key_path(dir)).map_err(AgentError::chain)?,
+        };
+        let penalty_max = config.max_penalty.map(NanoJoule::to_wei);
+        let pledges = Pledges::open(dir, key.clone(), secret.node_id(), penalty_max)?;
         let looked_at = dir.clone();
         let found = tokio::task::spawn_blocking(move || hardware::discover(&looked_at)).await;
         let info = describe(&config, found.unwrap_or_default(), engine.as_ref(), &secret, &key);
@@ -100,6 +109,8 @@ impl Agent {
             book: Arc::new(book),
             contents,
             wallet: Arc::new(wallet),
+            key: key.clone(),
+            pledges: Arc::new(pledges),
             engine,
             artifacts: Artifacts::open(dir.join("artifacts"), config.cache_bytes_max)?,
             utilities: config.utilities.iter().map(|utility| utility.node).collect(),
@@ -119,6 +130,7 @@ impl Agent {
         tasks.spawn(async move { reaper.reap().await });
         let sampler = node.clone();
         tasks.spawn(async move { sampler.sample_forever().await });
+        tasks.spawn(pledge::watch(node.clone(), config.rpc_url.clone()));
         if let Some(rpc_url) = config.rpc_url.clone() {
             tasks.spawn(escrow::watch(node.clone(), rpc_url, key));
         }
@@ -126,7 +138,9 @@ impl Agent {
             let Some(peer) = node.peer(utility.node) else { continue };
             tasks.spawn(session::serve(node.clone(), peer, endpoint.clone(), utility.clone()));
         }
-        let mut agent = Self { node, endpoint, drain_notice: config.drain_notice, tasks };
+        let rpc_url = config.rpc_url.clone();
+        let drain_notice = config.drain_notice;
+        let mut agent = Self { node, endpoint, drain_notice, rpc_url, tasks };
         agent.spawn_card(&config);
         Ok(agent)
     }
@@ -200,11 +214,36 @@ impl Agent {
         // With nobody there to record them, endings wait in the book for the next start.
         let there = |node: &Node| node.peers.values().any(|peer| peer.link.borrow().is_some());
         self.until(last, |node| node.leases().is_empty() || !there(node)).await;
+        self.settle_pledges(there).await;
         self.tasks.shutdown().await;
         if tokio::time::timeout(CLOSE_WAIT, self.endpoint.close()).await.is_err() {
             tracing::debug!("the links did not close in time");
         }
         tracing::info!("left the grid");
+    }
+
+    /// Waits for the utility's last word about leases whose terms were signed; gives notice on chain
+    /// of what is left, where one is known.
+    async fn settle_pledges(&self, there: impl Fn(&Node) -> bool) {
+        let open = |node: &Node| node.pledges.open_ones();
+        let last = Instant::now() + LAST_WORDS;
+        self.until(last, |node| open(node).is_empty() || !there(node)).await;
+        let Some(rpc_url) = &self.rpc_url else { return };
+        let notices = async {
+            for agreement in open(&self.node) {
+                let lease = agreement.lease;
+                match self.node.pledges.give_notice(rpc_url, &agreement).await {
+                    Ok(_) => tracing::info!(%lease, "notice was given on chain"),
+                    Err(error) => {
+                        let error = crate::error::chain_of(&error);
+                        tracing::warn!(%lease, error, "notice could not be given");
+                    }
+                }
+            }
+        };
+        if tokio::time::timeout(NOTICES_MAX, notices).await.is_err() {
+            tracing::warn!("notice of some leases was not given in time: `kinesis lease notice`");
+        }
     }
 
     /// Stops at once, without a word to anybody, as a crash would.

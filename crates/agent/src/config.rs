@@ -5,7 +5,8 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use kinesis_protocol::{NanoUsd, NodeInfo, Prices, Resources, Tier};
+use kinesis_chain::Key;
+use kinesis_protocol::{NanoJoule, NanoUsd, NodeInfo, Prices, Resources, Tier};
 use kinesis_runtime::{IsolationPolicy, RunnerCommand};
 use kinesis_wire::UtilityAddr;
 
@@ -36,6 +37,12 @@ pub struct AgentConfig {
     pub rpc_url: Option<String>,
     /// Unpaid work up to this value is taken on trust; past it no new lease is granted.
     pub exposure_max: NanoUsd,
+    /// The supplier's key, where somebody has opened it already. `None`: the plain file
+    /// `supplier.key` in the data directory, made where there is none.
+    pub key: Option<Key>,
+    /// The most that silence may cost, over all leases together; past it no terms are signed.
+    /// `None`: what the supplier has at stake, as its utility says.
+    pub max_penalty: Option<NanoJoule>,
     /// Rated power of one core, for the energy line where nothing measures it.
     pub watts_per_core: u32,
     /// The local address the wires use. `None`: any free port on all interfaces.
@@ -100,6 +107,8 @@ impl AgentConfig {
             offered: OfferedLimits::default(),
             rpc_url: None,
             exposure_max: NanoUsd(100_000_000),
+            key: None,
+            max_penalty: None,
             watts_per_core: 8,
             bind: None,
             runner,
@@ -151,6 +160,9 @@ impl AgentConfig {
         }
         if self.exposure_max < NanoUsd::ZERO {
             return fail("exposure", "must not be negative".into());
+        }
+        if self.max_penalty.is_some_and(|most| most < NanoJoule::ZERO) {
+            return fail("max-penalty", "must not be negative".into());
         }
         if u64::from(self.watts_per_core) > kinesis_protocol::usage::WATTS_PER_CORE_MAX {
             let most = kinesis_protocol::usage::WATTS_PER_CORE_MAX;

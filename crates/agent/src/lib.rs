@@ -10,6 +10,7 @@
 //! | `session`, `streams`, `lifeline` | the wire: frames, requests, logs, sign of life |
 //! | `book` | counters, leases and endings on disk |
 //! | [`wallet`] | payments checked, stored and redeemed |
+//! | [`pledge`] | what was signed about leases, and its acknowledgements |
 //! | [`local`], [`status`] | the owner's line to a running agent |
 //! | [`engine`] | the seam to the sandboxes |
 //! | [`sim`] | a simulated agent for tests and benches of the other end |
@@ -34,6 +35,7 @@ mod lease;
 mod lifeline;
 pub mod local;
 mod node;
+pub mod pledge;
 pub mod policy;
 mod session;
 pub mod sim;

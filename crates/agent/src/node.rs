@@ -8,9 +8,10 @@ use std::{
     time::Duration,
 };
 
+use kinesis_chain::Key;
 use kinesis_protocol::{
     Ending, Epoch, LeaseId, LeaseReport, LeaseSpec, LeaseState, NanoJoule, NodeId, NodeInfo,
-    Resources,
+    Resources, U256,
 };
 use kinesis_wire::Link;
 use parking_lot::Mutex;
@@ -29,6 +30,7 @@ use crate::{
         Changes, Lease,
         drive::{FENCE_NOTICE, drive},
     },
+    pledge::Pledges,
     policy::{self, Decision, Holding, Situation},
     wallet::{SharedWallet, Terms},
 };
@@ -51,6 +53,8 @@ pub(crate) struct Peer {
     pub terms: Mutex<Option<Terms>>,
     /// Why it last rejected this node.
     pub rejected: Mutex<Option<String>>,
+    /// What it says of the supplier's stake.
+    pub standing: Mutex<Said>,
 }
 
 impl Peer {
@@ -61,8 +65,18 @@ impl Peer {
             heard: Mutex::new(Instant::now()),
             terms: Mutex::new(None),
             rejected: Mutex::new(None),
+            standing: Mutex::default(),
         }
     }
+}
+
+/// What a utility has said of the supplier's stake.
+#[derive(Debug, Default)]
+pub(crate) struct Said {
+    /// What it has read on chain, in wei; `None` before it said so.
+    pub stake_wei: Option<U256>,
+    /// Why it gives this node no lease.
+    pub withheld: Option<String>,
 }
 
 /// Why nothing new is taken.
@@ -80,6 +94,10 @@ pub(crate) struct Node {
     pub info: NodeInfo,
     pub book: Arc<Book>,
     pub wallet: SharedWallet,
+    /// The supplier's: signs what comes out of deterministic jobs.
+    pub key: Key,
+    /// What it has signed about leases.
+    pub pledges: Arc<Pledges>,
     pub engine: Arc<dyn Engine>,
     pub artifacts: Artifacts,
     pub peers: BTreeMap<NodeId, Arc<Peer>>,
@@ -119,10 +137,12 @@ impl Leases {
 /// The parts of a [`Node`].
 #[derive(Debug)]
 pub(crate) struct Parts {
+    pub pledges: Arc<Pledges>,
     pub info: NodeInfo,
     pub book: Arc<Book>,
     pub contents: Contents,
     pub wallet: SharedWallet,
+    pub key: Key,
     pub engine: Arc<dyn Engine>,
     pub artifacts: Artifacts,
     pub utilities: Vec<NodeId>,
@@ -131,7 +151,8 @@ pub(crate) struct Parts {
 impl Node {
     /// Puts the parts together. Leases that were running when an earlier process died have ended.
     pub(crate) fn new(parts: Parts) -> Result<Self, AgentError> {
-        let Parts { info, book, contents, wallet, engine, artifacts, utilities } = parts;
+        let Parts { pledges, info, book, contents, wallet, key, engine, artifacts, utilities } =
+            parts;
         let changes: Changes = Arc::new(watch::Sender::new(0));
         let leftovers: HashMap<_, _> = engine.leftovers().into_iter().collect();
         let paused = book.setting(PAUSED)?;
@@ -139,6 +160,8 @@ impl Node {
             info,
             book,
             wallet,
+            key,
+            pledges,
             engine,
             artifacts,
             peers: utilities.into_iter().map(|id| (id, Arc::new(Peer::new(id)))).collect(),
@@ -238,10 +261,18 @@ impl Node {
         }
     }
 
+    /// Why the terms of a lease are not signed here; `None` where they are.
+    fn unsigned(&self, utility: NodeId, spec: &LeaseSpec) -> Option<String> {
+        let peer = self.peer(utility)?;
+        let terms = (*peer.terms.lock())?;
+        let stake_wei = peer.standing.lock().stake_wei;
+        self.pledges.refusal(spec, &terms, stake_wei)
+    }
+
     /// Decides about a grant, and starts the lease where it is granted.
     pub(crate) fn grant(self: &Arc<Self>, utility: NodeId, spec: LeaseSpec) -> Decision {
         let payer = self.peer(utility).and_then(|peer| *peer.terms.lock()).map(|terms| terms.payer);
-        let paused = self.refusal(utility);
+        let paused = self.refusal(utility).or_else(|| self.unsigned(utility, &spec));
         let mut leases = self.leases.lock();
         if leases.held.get(&spec.lease).is_some_and(|lease| lease.utility != utility) {
             return Decision::Refuse("this lease is held for another utility".into());

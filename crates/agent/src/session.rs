@@ -8,7 +8,7 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use kinesis_protocol::{
-    JoulePrice, LeaseReport, LeaseState,
+    JoulePrice, LeaseId, LeaseReport, LeaseState, NodeId, SignedAck, SlaOffer,
     message::{
         FRAME_BYTES_MAX, HEARTBEAT_MS, StreamOpen, ToAgent, ToUtility, VERSION, VERSION_MIN,
     },
@@ -25,7 +25,7 @@ use crate::{
     benchmark,
     error::chain_of,
     lifeline,
-    node::{Node, Peer},
+    node::{Node, Peer, Said},
     policy::Decision,
     streams,
     wallet::Terms,
@@ -44,6 +44,8 @@ const REJECTED_PAUSE: Duration = Duration::from_secs(5);
 const REPORT_BYTES_MAX: usize = FRAME_BYTES_MAX * 3 / 4;
 /// How many answers may wait to be sent.
 const ANSWERS_MAX: usize = 256;
+/// How many acknowledgements may wait to be stored; each counts for everything before it.
+const ACKS_MAX: usize = 512;
 /// How many payments may wait to be checked; the newest ones carry all that older ones said.
 const PAYMENTS_MAX: usize = 16;
 
@@ -71,11 +73,14 @@ pub(crate) async fn serve(node: Arc<Node>, peer: Arc<Peer>, endpoint: Endpoint, 
     let (payments, waiting) = mpsc::channel(PAYMENTS_MAX);
     let _payments =
         AbortOnDropHandle::new(tokio::spawn(take_payments(node.clone(), peer.clone(), waiting)));
+    let (acks, waiting) = mpsc::channel(ACKS_MAX);
+    let _acks = AbortOnDropHandle::new(tokio::spawn(take_acks(node.clone(), waiting)));
+    let later = Later { payments, acks };
     let addresses = at.addrs.clone();
     let mut dialling = Reconnect::new(endpoint, at);
     loop {
         let link = dialling.next().await;
-        let lost = connected(&node, &peer, &link, &payments, &addresses).await;
+        let lost = connected(&node, &peer, &link, &later, &addresses).await;
         peer.link.send_replace(None);
         link.close("the session is over");
         match lost {
@@ -97,13 +102,17 @@ pub(crate) async fn serve(node: Arc<Node>, peer: Arc<Peer>, endpoint: Endpoint, 
     }
 }
 
-type Payments = mpsc::Sender<(Terms, PaymentProof, JoulePrice)>;
+/// What is checked and stored beside the reading of frames.
+struct Later {
+    payments: mpsc::Sender<(Terms, PaymentProof, JoulePrice)>,
+    acks: mpsc::Sender<(LeaseId, SignedAck)>,
+}
 
 async fn connected(
     node: &Arc<Node>,
     peer: &Arc<Peer>,
     link: &Link,
-    payments: &Payments,
+    later: &Later,
     addresses: &[SocketAddr],
 ) -> Result<std::convert::Infallible, Lost> {
     let (mut send, mut recv): (FrameSender<ToUtility>, FrameReceiver<ToAgent>) =
@@ -119,6 +128,8 @@ async fn connected(
     let welcome = welcome.await.map_err(|_| Lost::NoWelcome)??;
     *peer.heard.lock() = Instant::now();
     *peer.rejected.lock() = None;
+    // It says so again where that still holds.
+    peer.standing.lock().withheld = None;
     let (terms, price) = (welcome.terms, welcome.price);
     {
         let (node, peer) = (node.clone(), peer.clone());
@@ -147,7 +158,7 @@ async fn connected(
     peer.link.send_replace(Some(link.clone()));
     let (answers, outgoing) = mpsc::channel(ANSWERS_MAX);
     tokio::select! {
-        lost = read(node, peer, &mut recv, &answers, payments, terms) => lost,
+        lost = read(node, peer, &mut recv, &answers, later, terms) => lost,
         lost = write(node, peer, &mut send, outgoing) => lost,
         lost = accept(node, peer, link) => lost,
         // Known a second or two before the silence of the link would tell.
@@ -194,7 +205,7 @@ async fn read(
     peer: &Arc<Peer>,
     recv: &mut FrameReceiver<ToAgent>,
     answers: &mpsc::Sender<ToUtility>,
-    payments: &Payments,
+    later: &Later,
     terms: Terms,
 ) -> Result<std::convert::Infallible, Lost> {
     let working = Arc::new(Semaphore::new(1));
@@ -213,9 +224,15 @@ async fn read(
         match frame {
             ToAgent::Activate { lease } => node.activate(peer.node, lease),
             ToAgent::Grant { spec } => {
-                let lease = spec.lease;
+                let (lease, sla) = (spec.lease, spec.sla);
                 let answer = match node.grant(peer.node, spec) {
-                    Decision::Grant | Decision::Repeat => ToUtility::Granted { lease },
+                    Decision::Grant | Decision::Repeat if sla.is_some() => {
+                        tokio::spawn(pledge(node.clone(), peer.node, lease, sla, answers.clone()));
+                        continue;
+                    }
+                    Decision::Grant | Decision::Repeat => {
+                        ToUtility::Granted { lease, signature: None }
+                    }
                     Decision::Refuse(reason) => {
                         tracing::info!(%lease, reason, "lease refused");
                         ToUtility::Refused { lease, reason }
@@ -231,9 +248,22 @@ async fn read(
             }
             ToAgent::Recorded { lease } => node.recorded(peer.node, lease),
             ToAgent::Payment { payment, joule_price } => {
-                if payments.try_send((terms, payment, joule_price)).is_err() {
+                if later.payments.try_send((terms, payment, joule_price)).is_err() {
                     tracing::debug!("a payment was passed over; the next one carries its amount");
                 }
+            }
+            ToAgent::Ack { lease, ack } => {
+                if node.pledges.holds(lease) && later.acks.try_send((lease, ack)).is_err() {
+                    tracing::debug!("an acknowledgement was passed over; the next one says more");
+                }
+            }
+            ToAgent::Standing { stake_wei, withheld } => {
+                let withheld: Option<String> =
+                    withheld.map(|why| why.chars().filter(|c| !c.is_control()).take(400).collect());
+                if let Some(why) = &withheld {
+                    tracing::warn!(utility = peer.node.short(), why, "this node gets no new lease");
+                }
+                *peer.standing.lock() = Said { stake_wei: Some(stake_wei), withheld };
             }
             ToAgent::Challenge { nonce, work_ms } => {
                 let Ok(permit) = working.clone().try_acquire_owned() else { continue };
@@ -330,6 +360,50 @@ async fn accept(
             StreamOpen::Artifact { .. } | StreamOpen::Output { .. } | StreamOpen::Unknown => {
                 tokio::spawn(streams::refuse(stream, "agents take no such stream"));
             }
+        }
+    }
+}
+
+/// Signs the terms of a lease that was granted, once they are on disk, and says so.
+async fn pledge(
+    node: Arc<Node>,
+    utility: NodeId,
+    lease: LeaseId,
+    offered: Option<SlaOffer>,
+    answers: mpsc::Sender<ToUtility>,
+) {
+    // What is signed is what was granted: a repeated grant with other terms is none.
+    let held = node.lease(utility, lease).filter(|held| held.spec.sla == offered);
+    let sign = {
+        let node = node.clone();
+        move || held.map(|held| node.pledges.sign(&held.spec))
+    };
+    let signature = match tokio::task::spawn_blocking(sign).await {
+        Ok(Some(Ok(signature))) => signature,
+        Ok(Some(Err(error))) => {
+            tracing::error!(%lease, error = chain_of(&error), "the terms could not be stored");
+            None
+        }
+        Ok(None) => None,
+        Err(error) => {
+            tracing::error!(%error, "signing terms failed");
+            None
+        }
+    };
+    // Without a signature the utility takes the lease back.
+    let _ = answers.send(ToUtility::Granted { lease, signature }).await;
+}
+
+/// Checks and stores acknowledgements, one after another.
+async fn take_acks(node: Arc<Node>, mut waiting: mpsc::Receiver<(LeaseId, SignedAck)>) {
+    while let Some((lease, ack)) = waiting.recv().await {
+        let pledges = node.pledges.clone();
+        match tokio::task::spawn_blocking(move || pledges.take(lease, ack)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                tracing::error!(error = chain_of(&error), "an acknowledgement was not stored");
+            }
+            Err(error) => tracing::error!(%error, "checking an acknowledgement failed"),
         }
     }
 }

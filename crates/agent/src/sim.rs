@@ -13,12 +13,13 @@ mod connection;
 mod http;
 mod leases;
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use kinesis_chain::Key;
 use kinesis_protocol::{
-    Address, Counters, Ending, LeaseId, LeaseReport, NodeId, NodeInfo, Prices, Resources, Tier,
-    message::HEARTBEAT_MS, root::PaymentProof,
+    Address, Counters, Ending, LeaseId, LeaseReport, NodeId, NodeInfo, Prices, Resources,
+    SignedAck, Tier, U256, message::HEARTBEAT_MS, root::PaymentProof,
 };
 use kinesis_wire::{Endpoint, EndpointConfig, NodeSecret, UtilityAddr, WireError};
 use parking_lot::Mutex;
@@ -89,6 +90,8 @@ pub struct SimConfig {
     pub utility: UtilityAddr,
     /// What it does.
     pub behaviour: Behaviour,
+    /// Its supplier's key, which signs the terms of leases; `None`: it signs nothing.
+    pub key: Option<Key>,
 }
 
 impl SimConfig {
@@ -113,7 +116,7 @@ impl SimConfig {
             prices: sim_prices(),
             attributes: [("simulated".to_owned(), "yes".to_owned())].into(),
         };
-        Self { secret, info, utility, behaviour: Behaviour::default() }
+        Self { secret, info, utility, behaviour: Behaviour::default(), key: None }
     }
 }
 
@@ -138,6 +141,11 @@ pub(crate) struct Shared {
     /// Held as long as the process would live.
     lifeline: Mutex<Option<AbortOnDropHandle<()>>>,
     leaving: Mutex<Option<Duration>>,
+    key: Option<Key>,
+    /// The newest acknowledgement of each lease.
+    acks: watch::Sender<BTreeMap<LeaseId, SignedAck>>,
+    /// What the utility said last of its stake, and why it gets no lease.
+    standing: watch::Sender<Option<(U256, Option<String>)>>,
 }
 
 /// A simulated agent. Dropping it closes its link in an orderly way, and its socket.
@@ -155,8 +163,11 @@ impl SimAgent {
     /// # Errors
     /// Where no socket can be bound.
     pub async fn start(config: SimConfig) -> Result<Self, WireError> {
-        let SimConfig { secret, mut info, utility, behaviour } = config;
+        let SimConfig { secret, mut info, utility, behaviour, key } = config;
         info.node = secret.node_id();
+        if let Some(key) = &key {
+            info.supplier = key.address();
+        }
         let shared = Arc::new(Shared {
             leases: SimLeases::new(info.offered, info.prices),
             info,
@@ -170,6 +181,9 @@ impl SimAgent {
             drop_link: tokio::sync::Notify::new(),
             lifeline: Mutex::new(None),
             leaving: Mutex::new(None),
+            key,
+            acks: watch::Sender::default(),
+            standing: watch::Sender::default(),
         });
         let endpoint = bind(&secret).await?;
         let mut agent = Self { shared, secret, endpoint, tasks: JoinSet::new() };
@@ -238,6 +252,29 @@ impl SimAgent {
     #[must_use]
     pub fn payment(&self) -> Option<PaymentProof> {
         self.shared.payments.lock().clone()
+    }
+
+    /// Waits until it holds acknowledgements that fit.
+    pub async fn acknowledged(
+        &self,
+        fits: impl Fn(&BTreeMap<LeaseId, SignedAck>) -> bool,
+    ) -> BTreeMap<LeaseId, SignedAck> {
+        let mut acks = self.shared.acks.subscribe();
+        // The sender lives in `self`.
+        acks.wait_for(|acks| fits(acks)).await.map(|acks| acks.clone()).unwrap_or_default()
+    }
+
+    /// Waits until the utility has said something of its stake that fits: what it has, in wei, and
+    /// why it gets no lease.
+    pub async fn standing(
+        &self,
+        fits: impl Fn(U256, Option<&str>) -> bool,
+    ) -> (U256, Option<String>) {
+        let mut said = self.shared.standing.subscribe();
+        let fits = |said: &Option<(U256, Option<String>)>| {
+            said.as_ref().is_some_and(|(stake, withheld)| fits(*stake, withheld.as_deref()))
+        };
+        said.wait_for(fits).await.ok().and_then(|said| said.clone()).unwrap_or_default()
     }
 
     /// Waits until it was sent a payment that fits.

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use kinesis_chain::Joules;
 use kinesis_protocol::{
     Address, Counters, LeaseId, LeaseKey, LeaseState, NodeId, Prices, Resources, Tier,
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{node::Node, wallet::Account};
+use crate::{node::Node, pledge::PledgeStatus, wallet::Account};
 
 /// A running agent at a glance.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,6 +56,12 @@ pub struct UtilityStatus {
     pub rejected: Option<String>,
     /// Why no new lease of it is taken; `None` while they are.
     pub refuses: Option<String>,
+    /// Why it gives this node no lease, and what to do; `None` while it does.
+    #[serde(default)]
+    pub withheld: Option<String>,
+    /// What it has read of the supplier's stake on chain; `None` where it has not said.
+    #[serde(default)]
+    pub stake: Option<Joules>,
 }
 
 /// One lease.
@@ -78,6 +85,9 @@ pub struct LeaseStatus {
     pub in_flight: u32,
     /// How it ended, once it has, in words.
     pub ending: Option<String>,
+    /// What was signed about it; `None`: nothing, or it is settled.
+    #[serde(default)]
+    pub sla: Option<PledgeStatus>,
 }
 
 impl Node {
@@ -89,6 +99,8 @@ impl Node {
             heard_ms: u64::try_from(peer.heard.lock().elapsed().as_millis()).unwrap_or(u64::MAX),
             rejected: peer.rejected.lock().clone(),
             refuses: self.refusal(peer.node),
+            withheld: peer.standing.lock().withheld.clone(),
+            stake: peer.standing.lock().stake_wei.map(Joules),
         });
         let leases = self.leases().into_iter().map(|lease| {
             let report = lease.report();
@@ -102,6 +114,7 @@ impl Node {
                 counters: report.counters,
                 in_flight: report.in_flight,
                 ending: report.ending.map(|ending| ending.to_string()),
+                sla: self.pledges.status(lease.spec.lease),
             }
         });
         Status {

@@ -1,20 +1,25 @@
 //! Settlement over a chain's JSON-RPC endpoint.
 
 mod journal;
+mod market;
+mod trust;
 
 use std::{collections::HashSet, sync::Arc};
 
 use async_trait::async_trait;
-use kinesis_chain::{ChainError, EventReader, Settlement};
+use kinesis_chain::{ChainError, EventReader, Protocol, Settlement};
 use kinesis_protocol::{
-    Address, B256, PaymentRoot, Signature, SignedRoot, U256, root::PaymentProof,
+    Address, B256, LeaseTerms, NodeId, PaymentRoot, Signature, SignedAck, SignedRoot, SlaOffer,
+    U256, root::PaymentProof, sla::Ack,
 };
 use kinesis_store::{EventFilter, Store, StoredChainEvent, chain_events::EVENTS_MAX};
 
 pub use self::journal::StoreJournal;
+use self::market::ChainMarket;
 use crate::{
     Indexer,
-    settle::{Cover, Payer, Redemption, Settle, SettleError},
+    market::Market,
+    settle::{Cover, Payer, Redemption, Settle, SettleError, Standing},
 };
 
 /// A utility's side of settlement on a chain.
@@ -24,6 +29,9 @@ pub struct ChainSettle {
     funder: Settlement,
     series: u64,
     store: Store,
+    /// Reads the registry; `None` where only the escrow is known.
+    protocol: Option<Protocol>,
+    market: Option<Arc<ChainMarket>>,
 }
 
 impl ChainSettle {
@@ -32,7 +40,14 @@ impl ChainSettle {
     #[must_use]
     pub fn new(utility: Settlement, series: u64, store: Store) -> Self {
         let utility = utility.with_journal(Arc::new(StoreJournal::new(store.clone())));
-        Self { funder: utility.clone(), utility, series, store }
+        Self { funder: utility.clone(), utility, series, store, protocol: None, market: None }
+    }
+
+    /// Trades USD and JOULE on this market.
+    #[must_use]
+    pub fn with_market(mut self, market: Address) -> Self {
+        self.market = Some(Arc::new(ChainMarket::new(self.utility.clone(), market)));
+        self
     }
 
     /// What reads the escrow's events into the store, from block `first` on.
@@ -43,6 +58,13 @@ impl ChainSettle {
         let escrow = self.utility.escrow_address();
         let reader = EventReader::new(rpc_url, self.utility.chain_id())?;
         Ok(Indexer::new(reader, self.store.clone(), source(escrow), vec![escrow], first))
+    }
+
+    /// The same, with the rest of the protocol: the registry to read, the court to sign for.
+    #[must_use]
+    pub fn with_protocol(mut self, protocol: Protocol) -> Self {
+        self.protocol = Some(protocol);
+        self
     }
 
     /// Deposits come from another key's JOULE: on a development chain, that of who owns the supply.
@@ -97,6 +119,7 @@ pub(crate) fn source(escrow: Address) -> String {
 fn chain(error: ChainError) -> SettleError {
     match error {
         ChainError::NoReceipt(_) => SettleError::Pending(Box::new(error)),
+        ChainError::Reverted(why) => SettleError::Refused(why),
         error => SettleError::Chain(Box::new(error)),
     }
 }
@@ -158,6 +181,10 @@ impl Settle for ChainSettle {
         self.funder.deposit(utility, self.series, wei).await.map(|_| ()).map_err(chain)
     }
 
+    fn market(&self) -> Option<Arc<dyn Market>> {
+        self.market.clone().map(|market| market as Arc<dyn Market>)
+    }
+
     async fn settle(&self) -> Result<usize, SettleError> {
         self.utility.settle().await.map_err(chain)
     }
@@ -189,6 +216,30 @@ impl Settle for ChainSettle {
             }
         }
         Ok(sum)
+    }
+
+    async fn standing(
+        &self,
+        supplier: Address,
+        node: NodeId,
+        bound: bool,
+    ) -> Result<Option<Standing>, SettleError> {
+        let Some(protocol) = &self.protocol else { return Ok(None) };
+        trust::standing(protocol, supplier, node, bound).await.map(Some)
+    }
+
+    fn court(&self) -> Option<Address> {
+        self.protocol.as_ref()?.contracts().protocol.map(|at| at.leases)
+    }
+
+    async fn sign_terms(&self, terms: LeaseTerms) -> Result<SlaOffer, SettleError> {
+        let court = self.court().ok_or(SettleError::NoCourt)?;
+        trust::sign_terms(&self.utility, court, terms).await
+    }
+
+    async fn sign_ack(&self, ack: Ack) -> Result<SignedAck, SettleError> {
+        let court = self.court().ok_or(SettleError::NoCourt)?;
+        trust::sign_ack(&self.utility, court, ack).await
     }
 
     async fn redeem_to_payer(

@@ -42,6 +42,9 @@ pub enum ControlError {
     /// The store failed.
     #[error("the store did not do as asked")]
     Store(#[from] kinesis_store::StoreError),
+    /// The terms of leases cannot be read.
+    #[error("the directory of leases' terms cannot be read")]
+    Agreements(#[source] kinesis_chain::ChainError),
     /// The chain failed.
     #[error("the payment could not be settled")]
     Settle(#[from] SettleError),

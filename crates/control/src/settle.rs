@@ -1,9 +1,14 @@
 //! What control needs of a chain, as a trait, so that a simulated grid runs without one.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use kinesis_protocol::{
-    Address, B256, PaymentRoot, Signature, SignedRoot, U256, root::PaymentProof,
+    Address, B256, LeaseTerms, NodeId, PaymentRoot, Signature, SignedAck, SignedRoot, SlaOffer,
+    U256, root::PaymentProof, sla::Ack,
 };
+
+use crate::market::Market;
 
 /// Who pays, in which series, on which chain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,6 +41,17 @@ pub struct Redemption {
     pub transaction: Option<B256>,
 }
 
+/// What stands behind a machine, as the chain has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Standing {
+    /// The supplier's stake, its own and lent, in wei of JOULE; without what thaws.
+    pub active_wei: U256,
+    /// How many open cases hold it.
+    pub locks: u64,
+    /// Whether both keys have signed that the machine is the supplier's.
+    pub bound: bool,
+}
+
 /// Why the chain did not do as asked.
 #[derive(Debug, thiserror::Error)]
 pub enum SettleError {
@@ -45,9 +61,15 @@ pub enum SettleError {
     /// The supplier's consent does not hold.
     #[error("the supplier's signature over the redemption does not hold")]
     Consent,
+    /// No court of leases is known.
+    #[error("no court of leases is known: the utility was told of the escrow alone")]
+    NoCourt,
     /// It is under way and not final yet; asked again, nothing happens twice.
     #[error("the chain has not confirmed it for good yet; ask again in a while")]
     Pending(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// It had no effect, and asked for like this never will.
+    #[error("the chain refused: {0}")]
+    Refused(String),
     /// The chain did not answer, or refused.
     #[error("the chain did not do as asked")]
     Chain(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -89,6 +111,11 @@ pub trait Settle: Send + Sync + std::fmt::Debug {
     /// Where the chain does not answer, or the payer has too little.
     async fn deposit(&self, wei: U256) -> Result<(), SettleError>;
 
+    /// Where USD and JOULE are exchanged; `None`: nowhere, and the price is a fixed one.
+    fn market(&self) -> Option<Arc<dyn Market>> {
+        None
+    }
+
     /// Looks after what was sent before: what is not mined, or was taken back by the chain, is sent
     /// again. Returns how much of it is not final.
     ///
@@ -105,6 +132,41 @@ pub trait Settle: Send + Sync + std::fmt::Debug {
     /// Where what was read cannot be looked up.
     async fn redeemed_to_payer(&self, _supplier: Address) -> Result<U256, SettleError> {
         Ok(U256::ZERO)
+    }
+
+    /// What stands behind a machine and its supplier; whether the machine is the supplier's is looked
+    /// at only where `bound` asks. `None` where there is no registry to ask.
+    ///
+    /// # Errors
+    /// Where the chain does not answer.
+    async fn standing(
+        &self,
+        _supplier: Address,
+        _node: NodeId,
+        _bound: bool,
+    ) -> Result<Option<Standing>, SettleError> {
+        Ok(None)
+    }
+
+    /// The court of leases; `None` where terms cannot be signed.
+    fn court(&self) -> Option<Address> {
+        None
+    }
+
+    /// Signs the terms of a lease.
+    ///
+    /// # Errors
+    /// Where the key cannot sign, or no court is known.
+    async fn sign_terms(&self, _terms: LeaseTerms) -> Result<SlaOffer, SettleError> {
+        Err(SettleError::NoCourt)
+    }
+
+    /// Signs an acknowledgement.
+    ///
+    /// # Errors
+    /// Where the key cannot sign, or no court is known.
+    async fn sign_ack(&self, _ack: Ack) -> Result<SignedAck, SettleError> {
+        Err(SettleError::NoCourt)
     }
 
     /// Redeems a supplier's proof towards the payer, with the supplier's signature, once for each

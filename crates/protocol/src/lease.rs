@@ -18,8 +18,8 @@ use crate::{
     id::{AppId, ContentHash, Epoch, LeaseId, Replica},
     price::Prices,
     resources::Resources,
-    sla::SlaOffer,
     result::{AuditTerms, SignedResult},
+    sla::SlaOffer,
     usage::Counters,
 };
 

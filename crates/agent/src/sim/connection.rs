@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use kinesis_chain::Key;
 use kinesis_protocol::{
     ContentHash, Ending, LeaseId,
     lease::GuestFile,
@@ -128,13 +129,15 @@ async fn handle(
         ToAgent::Grant { spec } => {
             let refuses = shared.behaviour.lock().refuses.clone();
             let lease = spec.lease;
+            let sign = |key: &Key| spec.sla.map(|offer| key.sign_hash(&offer.digest()));
+            let signature = shared.key.as_ref().and_then(sign);
             let answer = match shared.leases.grant(&spec, refuses) {
                 Decision::Refuse(reason) => ToUtility::Refused { lease, reason },
-                Decision::Repeat => ToUtility::Granted { lease },
+                Decision::Repeat => ToUtility::Granted { lease, signature },
                 Decision::Grant => {
                     // Not a task of the link: leases outlive it.
                     tokio::spawn(start(shared.clone(), link.clone(), lease));
-                    ToUtility::Granted { lease }
+                    ToUtility::Granted { lease, signature }
                 }
             };
             send.send(&answer).await?;
@@ -142,6 +145,14 @@ async fn handle(
         ToAgent::Activate { lease } => shared.leases.activate(lease),
         ToAgent::Release { lease, .. } => shared.leases.end(lease, Ending::Released),
         ToAgent::Recorded { lease } => shared.leases.recorded(lease),
+        ToAgent::Ack { lease, ack } => {
+            shared.acks.send_modify(|acks| {
+                acks.insert(lease, ack);
+            });
+        }
+        ToAgent::Standing { stake_wei, withheld } => {
+            shared.standing.send_replace(Some((stake_wei, withheld)));
+        }
         ToAgent::Payment { payment, .. } => {
             *shared.payments.lock() = Some(payment);
             shared.payments_seen.send_modify(|n| *n += 1);
@@ -179,7 +190,9 @@ async fn start(shared: Arc<Shared>, link: Link, lease: LeaseId) {
                 }
                 files.push(GuestFile { path, hash, bytes });
             }
-            shared.leases.end(lease, Ending::Completed { outputs: files, fuel: None });
+            shared
+                .leases
+                .end(lease, Ending::Completed { outputs: files, fuel: None, signed: None });
         }
     }
 }

@@ -161,8 +161,8 @@ pub async fn earnings(data_dir: &Path, rpc_url: Option<&str>) -> Result<Vec<Earn
             stored,
         };
         if let Some(rpc_url) = rpc_url {
-            let key = supplier_key(data_dir)?;
-            let settlement = client(rpc_url, &earnings.stored, key)?;
+            // Looking asks for no key; one that holds nothing will do.
+            let settlement = client(rpc_url, &earnings.stored, Key::random())?;
             let Payer { utility, series } = earnings.stored.payer();
             let supplier = earnings.stored.payment.supplier;
             let redeemed =
@@ -189,17 +189,20 @@ pub struct Redemption {
 }
 
 /// Redeems every stored payment on chain, to the supplier's address. Needs nothing but the data
-/// directory and an RPC: no agent, no utility. Safe to repeat.
+/// directory, the supplier's key and an RPC: no agent, no utility. Safe to repeat.
 ///
 /// # Errors
 /// [`AgentError::NothingEarned`] where no payment is stored; otherwise where a file or the chain
 /// fails.
-pub async fn redeem(data_dir: &Path, rpc_url: &str) -> Result<Vec<Redemption>, AgentError> {
+pub async fn redeem(
+    data_dir: &Path,
+    rpc_url: &str,
+    key: &Key,
+) -> Result<Vec<Redemption>, AgentError> {
     let all = stored(data_dir)?;
     if all.is_empty() {
         return Err(AgentError::NothingEarned { path: data_dir.to_owned() });
     }
-    let key = supplier_key(data_dir)?;
     // A transaction that was sent and not seen mined is found again by the next call.
     let journal = FileJournal::open(&data_dir.join(TRANSACTIONS));
     let journal: Arc<dyn Journal> = Arc::new(journal.map_err(AgentError::chain)?);
@@ -230,12 +233,15 @@ pub struct WithdrawalRequest {
 ///
 /// # Errors
 /// [`AgentError::NothingEarned`] where no payment is stored; otherwise where a file cannot be read.
-pub fn withdrawals(data_dir: &Path, deadline_s: u64) -> Result<Vec<WithdrawalRequest>, AgentError> {
+pub fn withdrawals(
+    data_dir: &Path,
+    deadline_s: u64,
+    key: &Key,
+) -> Result<Vec<WithdrawalRequest>, AgentError> {
     let all = stored(data_dir)?;
     if all.is_empty() {
         return Err(AgentError::NothingEarned { path: data_dir.to_owned() });
     }
-    let key = supplier_key(data_dir)?;
     all.into_iter()
         .map(|stored| {
             // Signing is pure; the URL is never dialled.

@@ -141,12 +141,12 @@ fn a_withdrawal_is_signed_from_the_files_alone() {
     let key = Key::load_or_create(&stored::key_path(dir.path())).unwrap();
     let utility = Utility::new();
     let terms = utility.terms();
-    let missing = stored::withdrawals(dir.path(), 99).unwrap_err();
+    let missing = stored::withdrawals(dir.path(), 99, &key).unwrap_err();
     assert!(matches!(missing, AgentError::NothingEarned { .. }));
     let wallet = Wallet::new(key.address(), NanoUsd(1), dir.path().to_owned(), false);
     wallet.welcome(terms, price(), NanoJoule::ZERO).unwrap();
     wallet.receive(&terms, utility.pays(key.address(), 1, 5), price()).unwrap().unwrap();
-    let request = stored::withdrawals(dir.path(), 99).unwrap().remove(0);
+    let request = stored::withdrawals(dir.path(), 99, &key).unwrap().remove(0);
     assert_eq!(request.deadline, 99);
     let settlement = kinesis_chain::Settlement::new(
         "http://127.0.0.1:0",

@@ -66,12 +66,14 @@ async fn cover_is_checked_and_proofs_are_redeemed_without_agent_or_utility() {
     assert_eq!(before.cumulative_nanojoule, NanoJoule(20_000_000_001));
     assert_eq!(before.redeemed_nanojoule, Some(NanoJoule(0)));
     assert_eq!(before.redeemable_nanojoule, Some(NanoJoule(20_000_000_001)));
-    let redeemed = tokio::time::timeout(SOON, stored::redeem(&data, &rpc)).await.unwrap().unwrap();
+    let key = stored::supplier_key(&data).unwrap();
+    let redeeming = stored::redeem(&data, &rpc, &key);
+    let redeemed = tokio::time::timeout(SOON, redeeming).await.unwrap().unwrap();
     assert_eq!(redeemed[0].paid_nanojoule, NanoJoule(20_000_000_001));
     assert!(redeemed[0].redeemed.transaction.is_some());
     let paid = till.joule_balance(supplier).await.unwrap();
     assert_eq!(paid, NanoJoule(20_000_000_001).to_wei());
-    let again = stored::redeem(&data, &rpc).await.unwrap();
+    let again = stored::redeem(&data, &rpc, &key).await.unwrap();
     assert_eq!(again[0].paid_nanojoule, NanoJoule(0));
     assert_eq!(till.joule_balance(supplier).await.unwrap(), paid);
 }

@@ -228,7 +228,7 @@ impl Session {
 
     pub(crate) async fn grant(&self, spec: &LeaseSpec) {
         self.send(ToAgent::Grant { spec: spec.clone() });
-        assert_eq!(self.next().await, ToUtility::Granted { lease: spec.lease });
+        assert_eq!(self.next().await, ToUtility::Granted { lease: spec.lease, signature: None });
     }
 
     pub(crate) async fn refused(&self, spec: &LeaseSpec) -> String {
@@ -356,6 +356,8 @@ impl House {
             granted: Resources { cpu_millis: 500, mem_mib: 64, ..Resources::default() },
             prices: self.config.prices,
             term_ms: 60_000,
+            audit: None,
+            sla: None,
         }
     }
 }

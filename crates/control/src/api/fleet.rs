@@ -8,7 +8,7 @@ use kinesis_protocol::{
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{AppView, RootView, TotalsView, schema};
+use super::{AppView, DeskView, RootView, TotalsView, schema};
 
 /// A machine as everyone may see it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -26,10 +26,13 @@ pub struct NodeView {
     pub tier: Tier,
     /// Its region; empty for none.
     pub region: String,
-    /// `up`, `paused`, `silent`, `leaving` or `away`.
+    /// `up`, `paused`, `withheld`, `silent`, `leaving` or `away`.
     pub state: String,
     /// Why it takes no new lease; `None` while it does.
     pub paused: Option<String>,
+    /// Why it gets no new lease, and what its supplier can do; `None` while it gets them.
+    #[serde(default)]
+    pub withheld: Option<String>,
     /// All it offers.
     #[schema(schema_with = schema::resources)]
     pub offered: Resources,
@@ -68,6 +71,10 @@ pub struct GridView {
     /// What one JOULE costs.
     #[schema(value_type = i64)]
     pub joule_price: JoulePrice,
+    /// Where that price comes from, and what the desk has and trades; `None` from a utility of an
+    /// earlier version.
+    #[serde(default)]
+    pub desk: Option<DeskView>,
     /// The chain.
     pub chain_id: u64,
     /// The escrow contract.

@@ -109,7 +109,7 @@ impl Control {
                 series: self.payer.series,
                 chain_id: self.payer.chain_id,
                 escrow: self.payer.escrow,
-                joule_price: self.config.joule_price,
+                joule_price: self.price(),
                 lifeline_token: lifeline.as_ref().map(|_| hex::encode(token)),
                 lifeline,
             })
@@ -124,6 +124,7 @@ impl Control {
             let _ = frames.try_send(ToAgent::Challenge { nonce: challenge.nonce, work_ms });
         }
         self.lifelines.lock().insert(hex::encode(token), (node, number));
+        let withheld = self.stand(node, number, info.supplier);
         self.remember_node(&info, None);
         let session = Session { number, link: link.clone(), frames };
         self.with(|grid, now| {
@@ -132,6 +133,7 @@ impl Control {
             if let Some(before) = before {
                 before.link.close("a newer connection of this node took its place");
             }
+            grid.node_standing(now, node, withheld);
             grid.node_joined(now, number, info, &leases, &|lease| self.observed(lease));
         });
         let seq = Arc::new(AtomicU64::new(0));
@@ -142,6 +144,7 @@ impl Control {
             reason = link.closed() => reason,
         };
         self.with(|grid, now| grid.node_lost(now, node, number, &reason));
+        self.stand_down(node, number);
         self.lifelines.lock().remove(&hex::encode(token));
         let mut sessions = self.sessions.lock();
         if sessions.get(&node).is_some_and(|session| session.number == number) {
@@ -203,8 +206,8 @@ impl Control {
                         });
                     });
                 }
-                ToUtility::Granted { lease } => {
-                    self.with(|grid, now| grid.granted(now, node, lease));
+                ToUtility::Granted { lease, signature } => {
+                    self.take_grant(node, lease, signature);
                 }
                 ToUtility::Refused { lease, reason } => {
                     self.with(|grid, now| grid.refused(now, node, lease, &reason));

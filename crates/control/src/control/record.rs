@@ -8,7 +8,7 @@ use std::{
 };
 
 use kinesis_protocol::{
-    AppId, Ending, Epoch, LeaseId, Workload, lease::LOG_BYTES_MAX, message::StreamOpen,
+    AppId, Ending, Epoch, LeaseId, SlaOffer, Workload, lease::LOG_BYTES_MAX, message::StreamOpen,
 };
 use kinesis_store::{
     AppState as StoredState, AttemptEnd, AttemptEnded, NewLease, StoreError, Then,
@@ -42,24 +42,30 @@ impl Control {
     /// Makes a lease durable, then has its node asked.
     pub(super) async fn place(self: Arc<Self>, lease: Lease) {
         let id = lease.spec.lease;
-        let epoch = match self.make_durable(lease).await {
-            Ok(epoch) => Some(epoch),
+        let (epoch, sla) = match self.make_durable(lease).await {
+            Ok((epoch, sla)) => (Some(epoch), sla),
             Err(problem) => {
                 warn!(lease = %id, ?problem, "a lease could not be recorded");
-                None
+                (None, None)
             }
         };
-        self.with(|grid, now| grid.placed(now, id, epoch));
+        self.with(|grid, now| {
+            grid.offer(id, sla);
+            grid.placed(now, id, epoch);
+        });
     }
 
     /// Gives a lease its epoch and writes it down, a job's with its part. Every step may be repeated,
     /// and is until it is done: half of it would leave a part that waits for nobody.
-    async fn make_durable(&self, lease: Lease) -> Result<Epoch, Unwritten> {
+    async fn make_durable(&self, lease: Lease) -> Result<(Epoch, Option<SlaOffer>), Unwritten> {
         let key = lease.spec.key;
         let next = || self.store.next_epoch(key.app, key.replica);
         let epoch = self.until_done("an epoch", next).await?;
         let mut spec = lease.spec;
         spec.key.epoch = epoch;
+        let offered = self.offer_terms(&spec, lease.info.supplier).await;
+        spec.sla = offered.ok_or(Unwritten::Stopping)?;
+        let sla = spec.sla;
         let id = spec.lease;
         let job = matches!(spec.workload, Workload::Job(_));
         let new = NewLease {
@@ -74,15 +80,18 @@ impl Control {
         };
         let insert = || self.store.insert_lease(&new, lease.placed_at_ms);
         self.until_done("a lease", insert).await?;
-        let start = || self.store.start_part(lease.version, key.replica, id);
+        let start = async || match lease.hedge {
+            true => self.store.start_beside(lease.version, key.replica, id).await,
+            false => self.store.start_part(lease.version, key.replica, id).await,
+        };
         if job && !self.until_done("a part's start", start).await? {
-            // Its job was stopped, or replaced, a moment ago.
+            // Its job was stopped, or replaced, or its part completed, a moment ago.
             let released = Ending::Released;
             let end = || self.store.end_lease(id, &lease.counters, &released, self.clock.now_ms());
             self.until_done("the end of a lease", end).await?;
             return Err(Unwritten::Never);
         }
-        Ok(epoch)
+        Ok((epoch, sla))
     }
 
     pub(super) async fn record_activation(self: Arc<Self>, lease: LeaseId) {
@@ -119,14 +128,17 @@ impl Control {
                 Then::Again { counts: *counts, not_before_ms: *not_before_ms }
             }
             Some(PartOutcome::Failed) => Then::Failed,
-            Some(PartOutcome::Completed) | None => Then::Nothing,
+            Some(PartOutcome::Other) => Then::Other,
+            Some(PartOutcome::Completed) => Then::Nothing,
+            None if matches!(over.ending, Ending::Completed { .. }) => Then::TooLate,
+            None => Then::Nothing,
         };
         let end = AttemptEnd {
             lease: over.lease,
             counters: over.counters,
             ending: over.ending.clone(),
             then,
-            joule_price: self.config.joule_price,
+            joule_price: self.price(),
         };
         let write = || self.store.end_attempt(&end, self.clock.now_ms());
         let ended = self.until_done("an attempt's end", write).await?;
@@ -154,7 +166,7 @@ impl Control {
             AppState::Failed => StoredState::Failed,
             AppState::OverBudget => StoredState::OverBudget,
             AppState::Stopped => StoredState::Stopped,
-            AppState::Pending | AppState::Running | AppState::Idle => return,
+            AppState::Pending | AppState::Running | AppState::Idle | AppState::Deleted => return,
         };
         // Where it cannot be, a restart finds all parts over and says so again.
         let change =

@@ -7,7 +7,7 @@ use kinesis_protocol::{
     message::ToAgent,
 };
 
-use super::{Effect, Grid, Node, Observe, PartPhase, Phase};
+use super::{Effect, Grid, Node, Observe, Phase};
 use crate::api::Event;
 
 /// A report that could not be true this often, and the node gets no new lease.
@@ -227,6 +227,7 @@ impl Grid {
         for (_, id) in away {
             self.nodes.remove(&id);
         }
+        self.withheld.retain(|id, _| self.nodes.contains_key(id));
     }
 
     /// Nodes that have said nothing for too long. Their connection is closed, so that whatever
@@ -271,10 +272,7 @@ impl Grid {
         // A job's grant that was not answered may have begun; its part waits like any other. A
         // service is simply placed elsewhere.
         for lease in never_granted {
-            let runs = self
-                .apps
-                .values()
-                .any(|app| app.parts.iter().any(|part| part.phase == PartPhase::Running(lease)));
+            let runs = self.apps.values().any(|app| app.parts.iter().any(|part| part.has(lease)));
             if !runs {
                 let reason = "the node was lost before it answered".to_owned();
                 self.end(now_ms, lease, Ending::NodeFailed { reason });

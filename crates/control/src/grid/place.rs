@@ -22,18 +22,24 @@ pub(super) enum Purpose {
     Hedge,
     /// To wait on another supplier.
     Stand,
+    /// The same, beside another that is slow to start.
+    StandBeside,
     /// To take over from an older version, wherever there is room.
     Succeed,
 }
 
 impl Purpose {
     const fn stands_by(self) -> bool {
-        matches!(self, Self::Stand | Self::Succeed)
+        matches!(self, Self::Stand | Self::StandBeside | Self::Succeed)
+    }
+
+    const fn is_beside(self) -> bool {
+        matches!(self, Self::Hedge | Self::StandBeside)
     }
 }
 
 /// What makes parts of a job ask for different nodes.
-type Wish = (Option<Tier>, Vec<(NodeId, Address)>);
+type Wish = (Option<Tier>, Vec<(NodeId, Address)>, Vec<Address>);
 
 impl Grid {
     /// Asks for one lease. Says whether a node was found.
@@ -57,16 +63,22 @@ impl Grid {
             Purpose::Stand => "no standby",
             Purpose::Serve | Purpose::Succeed => "no node",
             // One is on its way.
-            Purpose::Hedge => return false,
+            Purpose::Hedge | Purpose::StandBeside => return false,
         };
         let refusals = scheduler::refusals(&request, &fleet);
         self.unsatisfied(id, Some(explain(what, &refusals)));
         false
     }
 
-    /// Asks for a lease for each of these parts of a job. Says whether nodes were found for all. The
-    /// fleet is looked at once for all that ask for the same.
-    pub(super) fn place_parts(&mut self, now_ms: u64, id: AppId, due: Vec<Replica>) -> bool {
+    /// Asks for a lease for each of these parts of a job, for the same purpose. Says whether nodes were
+    /// found for all. The fleet is looked at once for all that ask for the same.
+    pub(super) fn place_parts(
+        &mut self,
+        now_ms: u64,
+        id: AppId,
+        due: Vec<Replica>,
+        purpose: Purpose,
+    ) -> bool {
         if due.is_empty() {
             return true;
         }
@@ -75,9 +87,10 @@ impl Grid {
         }
         let mut alike: BTreeMap<Wish, (Request, Vec<Replica>)> = BTreeMap::new();
         for part in due {
-            let Some(request) = self.request(id, part, Purpose::Serve) else { return false };
+            let Some(request) = self.request(id, part, purpose) else { return false };
             let failed_on = self.part(id, part).map(|part| part.failed_on.iter().copied());
-            let wish = (request.tier, failed_on.into_iter().flatten().collect());
+            let failed_on = failed_on.into_iter().flatten().collect();
+            let wish = (request.tier, failed_on, request.other_than.clone());
             alike.entry(wish).or_insert_with(|| (request, Vec::new())).1.push(part);
         }
         let mut fleet = self.fleet(now_ms);
@@ -87,11 +100,13 @@ impl Grid {
             let picked = scheduler::spread(&request, &mut fleet, parts.len());
             if picked.len() < parts.len() {
                 all = false;
+            }
+            if picked.len() < parts.len() && !purpose.is_beside() {
                 let refusals = scheduler::refusals(&request, &fleet);
                 self.unsatisfied(id, Some(explain("no node", &refusals)));
             }
             for (part, at) in parts.into_iter().zip(picked) {
-                all &= self.ask(now_ms, id, part, Purpose::Serve, &fleet[at], request.wanted);
+                all &= self.ask(now_ms, id, part, purpose, &fleet[at], request.wanted);
             }
         }
         all
@@ -114,6 +129,7 @@ impl Grid {
     ) -> bool {
         let Some(app) = self.apps.get(&id) else { return false };
         let Some(workload) = app.spec.workload(replica) else { return false };
+        let audit = self.audit_terms(&workload, &granted);
         let lease_id = (self.new_lease_id)();
         let lease = Lease {
             spec: LeaseSpec {
@@ -125,6 +141,8 @@ impl Grid {
                 granted,
                 prices: node.info.prices,
                 term_ms: self.config.term_ms,
+                audit,
+                sla: None,
             },
             version: app.spec.version,
             version_number: app.spec.version_number,
@@ -144,7 +162,7 @@ impl Grid {
             counters: Counters::default(),
             base: Counters::default(),
             in_flight: 0,
-            hedge: purpose == Purpose::Hedge,
+            hedge: purpose.is_beside(),
             claims: false,
             marks: Mark::start(now_ms),
         };
@@ -155,7 +173,10 @@ impl Grid {
             .get_mut(&id)
             .and_then(|app| app.parts.get_mut(usize::try_from(replica.0).unwrap_or(usize::MAX)))
         {
-            part.phase = PartPhase::Running(lease_id);
+            match purpose {
+                Purpose::Hedge => part.beside = Some(lease_id),
+                _ => part.phase = PartPhase::Running(lease_id),
+            }
         }
         self.effects.push(Effect::Place(lease_id));
         true
@@ -178,20 +199,25 @@ impl Grid {
         request.refused_by =
             refused.iter().map(|(node, (_, reason))| (*node, reason.clone())).collect();
         request.avoid = avoid.keys().copied().collect();
-        request.urgent = *late > 0 || purpose == Purpose::Hedge;
+        request.urgent = *late > 0 || purpose.is_beside();
         if let Some(part) = self.part(id, replica) {
             request.avoid.extend(part.failed_on.iter().map(|(node, _)| *node));
             request.avoid_suppliers =
                 part.failed_on.iter().map(|(_, supplier)| *supplier).collect();
         }
         if !parts.is_empty() {
+            if purpose == Purpose::Hedge {
+                let held = self.leases_of(id).filter(|lease| lease.spec.key.replica == replica);
+                request.other_than = held.map(|lease| lease.info.supplier).collect();
+            }
             return Some(request);
         }
         request.covered = self.covered(spec.account);
+        request.budgeted = self.budgeted(id);
         for lease in self.leases_of(id).filter(|lease| lease.is_live()) {
             let supplier = lease.info.supplier;
             let same = lease.spec.key.replica == replica;
-            if same && matches!(purpose, Purpose::Stand | Purpose::Hedge) {
+            if same && matches!(purpose, Purpose::Stand | Purpose::StandBeside | Purpose::Hedge) {
                 request.other_than.push(supplier);
             } else {
                 // Replicas, and versions that follow each other, are better off apart.
@@ -216,7 +242,7 @@ impl Grid {
             Candidate {
                 info: Arc::clone(&node.info),
                 free: node.free.saturating_sub(&uncounted),
-                closed: closed(node),
+                closed: closed(node).or_else(|| self.withheld(*id).map(str::to_owned)),
                 benchmark: node.benchmark,
                 leases,
                 proven: node.proven,
