@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail};
 
 use crate::{
     examples,
@@ -10,7 +10,12 @@ use crate::{
 };
 
 /// Builds what the demo needs and starts it.
-pub(crate) fn run(json: Option<PathBuf>, keep: bool, chain: Option<&str>) -> Result<()> {
+pub(crate) fn run(
+    json: Option<PathBuf>,
+    keep: bool,
+    free_ports: bool,
+    chain: Option<&str>,
+) -> Result<()> {
     eprintln!("Building. The first time this takes some 10 to 20 minutes on two cores; the demo");
     eprintln!("itself then takes under a minute.");
     examples::rust()?;
@@ -25,6 +30,9 @@ pub(crate) fn run(json: Option<PathBuf>, keep: bool, chain: Option<&str>) -> Res
     if keep {
         demo.arg("--keep");
     }
+    if free_ports {
+        demo.arg("--free-ports");
+    }
     if let Some(chain) = chain {
         demo.args(["--chain", chain]);
     }
@@ -37,8 +45,12 @@ pub(crate) fn run(json: Option<PathBuf>, keep: bool, chain: Option<&str>) -> Res
     }
     reset_in_child(&mut demo);
     let status = demo.status().context("kinesis-demo")?;
-    ensure!(status.success(), "the demo ended with {status}");
-    Ok(())
+    // It has said why it ended; scripts see the same number.
+    match status.code() {
+        Some(0) => Ok(()),
+        Some(code) => std::process::exit(code),
+        None => bail!("the demo ended with {status}"),
+    }
 }
 
 /// A child inherits what is ignored: it must not.

@@ -36,6 +36,9 @@ enum Command {
         /// Leave the grid running on its documented ports and print its URLs.
         #[arg(long)]
         keep: bool,
+        /// With `--keep`: take any free ports instead of the documented ones.
+        #[arg(long, requires = "keep")]
+        free_ports: bool,
         /// Settle on the chain at this RPC URL instead of the embedded one.
         #[arg(long, value_name = "URL")]
         chain: Option<String>,
@@ -73,7 +76,9 @@ enum Command {
 
 fn main() -> ExitCode {
     let done = match Args::parse().command {
-        Command::Demo { json, keep, chain } => demo::run(json, keep, chain.as_deref()),
+        Command::Demo { json, keep, free_ports, chain } => {
+            demo::run(json, keep, free_ports, chain.as_deref())
+        }
         Command::Test { filter } => test::run(filter.as_deref()),
         Command::Bench { name, repetitions } => bench::run(&name, repetitions),
         Command::Fuzz { target, seconds } => fuzz::run(target.as_deref(), seconds),
