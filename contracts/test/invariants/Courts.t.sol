@@ -9,6 +9,7 @@ import {Registry} from "../../src/Registry.sol";
 import {IAudits} from "../../src/interfaces/IAudits.sol";
 import {IDisputes} from "../../src/interfaces/IDisputes.sol";
 import {ILeases} from "../../src/interfaces/ILeases.sol";
+import {Campaign} from "../utils/Campaign.sol";
 import {CourtFixture} from "../utils/CourtFixture.sol";
 import {BlockVm} from "../utils/Blocks.sol";
 import {Test} from "../utils/Test.sol";
@@ -16,6 +17,9 @@ import {Test} from "../utils/Test.sol";
 /// @dev What auditors, a challenger, a supplier, its utility and the DAO may do, in any order: the
 /// supplier signs right and wrong results and leases, the auditors say anything or nothing.
 contract Litigants is Test {
+    /// @dev Or nobody stays long enough for anything to happen.
+    error Seldom();
+
     uint256 private constant SUPPLIER_KEY = 0xB0B;
     uint256 private constant UTILITY_KEY = 0xA11CE;
     bytes32 private constant SALT = "salt";
@@ -26,6 +30,7 @@ contract Litigants is Test {
     Registry private immutable registry;
     Joule private immutable joule;
     address private immutable guardian;
+    address private immutable owner;
 
     address[] public auditors;
     ILeases.LeaseTerms[] private signed;
@@ -45,10 +50,12 @@ contract Litigants is Test {
         Registry registry_,
         Joule joule_,
         address guardian_,
+        address owner_,
         address[] memory auditors_
     ) {
         (audits, leases, disputes) = (audits_, leases_, disputes_);
-        (registry, joule, guardian) = (registry_, joule_, guardian_);
+        (registry, joule) = (registry_, joule_);
+        (guardian, owner) = (guardian_, owner_);
         auditors = auditors_;
     }
 
@@ -94,15 +101,24 @@ contract Litigants is Test {
     }
 
     function quit(uint8 who, bool really) external {
-        if (!really) return;
+        if (!really) revert Seldom();
         bool seated = audits.auditorOf(_auditor(who)).place != 0;
         vm.prank(_auditor(who));
         audits.quit();
         if (seated && audits.pendingDraws() > 0) placeMovedInADraw = true;
     }
 
+    /// @dev Places become so dear for a moment that half of the price is more than there is.
     function unseat(uint8 who) external {
-        audits.unseat(_auditor(who));
+        address auditor = _auditor(who);
+        IAudits.Parameters memory before = audits.parameters();
+        IAudits.Parameters memory dear = audits.parameters();
+        dear.seatBond = audits.auditorOf(auditor).bond * 2 + 2;
+        vm.prank(owner);
+        audits.setParameters(dear);
+        audits.unseat(auditor);
+        vm.prank(owner);
+        audits.setParameters(before);
     }
 
     function claim(uint96 price) external {
@@ -216,6 +232,20 @@ contract Litigants is Test {
         registry.requestUnbonding(bound(amount, 0, own));
     }
 
+    /// @dev The loan goes back, unless a case is open: nothing of the own stake leaves before. Where
+    /// a call fails, nobody is left pretending to be the lender.
+    function takeBack() external {
+        address lender = utility();
+        uint256 left = registry.lentTo(lender, supplier()) - registry.thawing(lender, supplier());
+        if (left > 0) {
+            vm.prank(lender);
+            registry.recall(supplier(), left);
+        }
+        vm.warp(_now() + registry.thaw());
+        vm.prank(lender);
+        if (registry.reclaim(supplier()) == 0) revert Seldom();
+    }
+
     function unbond() external {
         uint256 held = registry.locks(supplier());
         vm.prank(supplier());
@@ -316,7 +346,7 @@ contract Litigants is Test {
     }
 }
 
-contract CourtsInvariants is CourtFixture {
+contract CourtsInvariants is Campaign, CourtFixture {
     Litigants private litigants;
 
     function setUp() public override {
@@ -325,12 +355,41 @@ contract CourtsInvariants is CourtFixture {
         for (uint256 i; i < AUDITORS; ++i) {
             auditors[i] = _auditor(i);
         }
-        litigants = new Litigants(audits, leases, disputes, registry, joule, guardian, auditors);
+        litigants =
+            new Litigants(audits, leases, disputes, registry, joule, guardian, owner, auditors);
     }
 
     function targetContracts() public view returns (address[] memory targets) {
         targets = new address[](1);
         targets[0] = address(litigants);
+    }
+
+    /// @notice Nothing holds only because nobody gets anywhere.
+    function test_everyActionSucceeds() public {
+        Action[] memory actions = new Action[](22);
+        actions[0] = Action("enrol(uint8,uint96)", hex"0860");
+        actions[1] = Action("sit(uint8,bool)", hex"0801");
+        actions[2] = Action("quit(uint8,bool)", hex"0801");
+        actions[3] = Action("unseat(uint8)", hex"08");
+        actions[4] = Action("claim(uint96)", hex"60");
+        actions[5] = Action("draw(uint256,uint16)", hex"0010");
+        actions[6] = Action("lapse(uint256,bool)", hex"0001");
+        actions[7] = Action("vote(uint256,uint8[15])", hex"00080808080808080808080808080808");
+        actions[8] = Action("settle(uint256,bool)", hex"0001");
+        actions[9] = Action("signLease(uint32,uint96)", hex"2060");
+        actions[10] = Action("accuse(uint256,uint32)", hex"0020");
+        actions[11] = Action("giveNotice(uint256)", hex"00");
+        actions[12] = Action("answer(uint256,uint32)", hex"0020");
+        actions[13] = Action("close(uint256)", hex"00");
+        actions[14] = Action("bond(uint96)", hex"60");
+        actions[15] = Action("lend(uint96)", hex"60");
+        actions[16] = Action("requestUnbonding(uint256)", hex"00");
+        actions[17] = Action("takeBack()", hex"");
+        actions[18] = Action("unbond()", hex"");
+        actions[19] = Action("veto(uint256)", hex"00");
+        actions[20] = Action("execute(uint256,bool)", hex"0001");
+        actions[21] = Action("wait(uint32)", hex"20");
+        _requireAllSucceed(address(litigants), actions, 1500);
     }
 
     /// @notice The audits hold exactly the auditors' bonds and the stakes of claims that have not

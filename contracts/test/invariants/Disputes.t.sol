@@ -8,12 +8,16 @@ import {IDisputes} from "../../src/interfaces/IDisputes.sol";
 import {IRegistry} from "../../src/interfaces/IRegistry.sol";
 import {PaymentRoot, PaymentRoots} from "../../src/libraries/PaymentRoots.sol";
 import {Test} from "../utils/Test.sol";
+import {Campaign} from "../utils/Campaign.sol";
 import {TrustFixture} from "../utils/TrustFixture.sol";
 
 /// @dev What an honest utility, a cheating one, their supplier, a challenger and the DAO may do, in
 /// any order. The honest one signs no more than it deposited and asks back no more than it does not
 /// owe; the challenger throws everything either ever signed at both.
 contract Parties is Test {
+    /// @dev There is nothing to do it with.
+    error Nothing();
+
     uint256[2] private KEYS = [0xA11CE, 0xBAD];
     uint64 private constant SERIES = 1;
 
@@ -71,7 +75,7 @@ contract Parties is Test {
     function signHonestly(uint96 more) external {
         uint256 total = uint256(honestTotal[0]) + bound(more, 0, 1e24);
         if (total > _cover(0)) total = _cover(0);
-        if (total < honestTotal[0]) return;
+        if (total < honestTotal[0]) revert Nothing();
         honestTotal[0] = uint96(total);
         _sign(0, ++tick[0], uint96(total));
     }
@@ -104,13 +108,13 @@ contract Parties is Test {
     }
 
     function redeem(uint256 which) external {
-        if (roots.length == 0) return;
+        if (roots.length == 0) revert Nothing();
         which %= roots.length;
         escrow.redeem(roots[which], signatures[which], supplier(), leaves[which], new bytes32[](0));
     }
 
     function accuseEquivocation(uint256 first, uint256 second) external {
-        if (roots.length == 0) return;
+        if (roots.length == 0) revert Nothing();
         first %= roots.length;
         second %= roots.length;
         disputes.accuseEquivocation(
@@ -119,7 +123,7 @@ contract Parties is Test {
     }
 
     function accuseLatest() external {
-        if (roots.length < 2) return;
+        if (roots.length < 2) revert Nothing();
         uint256 last = roots.length - 1;
         disputes.accuseEquivocation(
             roots[last], signatures[last], roots[last - 1], signatures[last - 1]
@@ -127,7 +131,7 @@ contract Parties is Test {
     }
 
     function accuseOverdraft(uint256 which) external {
-        if (roots.length == 0) return;
+        if (roots.length == 0) revert Nothing();
         which %= roots.length;
         disputes.accuseOverdraft(roots[which], signatures[which]);
     }
@@ -147,9 +151,8 @@ contract Parties is Test {
     }
 
     function compensate(uint256 id, uint256 which) external {
-        if (roots.length == 0) return;
-        which %= roots.length;
-        id = _any(id);
+        id = _anyExecuted(id);
+        which = _anyOf(disputes.caseOf(id), which);
         disputes.compensate(
             id, roots[which], signatures[which], supplier(), leaves[which], new bytes32[](0)
         );
@@ -175,6 +178,28 @@ contract Parties is Test {
         return bound(id, 1, disputes.caseCount() + 1);
     }
 
+    /// @dev The next case from `id` on that was executed.
+    function _anyExecuted(uint256 id) private view returns (uint256) {
+        uint256 all = disputes.caseCount();
+        for (uint256 i; i < all; ++i) {
+            uint256 found = (id % all + i) % all + 1;
+            if (disputes.caseOf(found).status == IDisputes.Status.Executed) return found;
+        }
+        revert Nothing();
+    }
+
+    /// @dev The next root from `which` on that a case is about, mostly.
+    function _anyOf(IDisputes.Case memory case_, uint256 which) private view returns (uint256) {
+        which %= roots.length;
+        if (which % 8 == 0) return which;
+        for (uint256 i; i < roots.length; ++i) {
+            uint256 found = (which + i) % roots.length;
+            bytes32 digest = escrow.rootDigest(roots[found]);
+            if (digest == case_.digests[0] || digest == case_.digests[1]) return found;
+        }
+        revert Nothing();
+    }
+
     function _waitFor(uint256 time) private {
         if (block.timestamp <= time) vm.warp(time + 1);
     }
@@ -197,7 +222,7 @@ contract Parties is Test {
     }
 }
 
-contract DisputesInvariants is TrustFixture {
+contract DisputesInvariants is Campaign, TrustFixture {
     Parties private parties;
 
     function setUp() public override {
@@ -216,6 +241,30 @@ contract DisputesInvariants is TrustFixture {
     function targetContracts() public view returns (address[] memory targets) {
         targets = new address[](1);
         targets[0] = address(parties);
+    }
+
+    /// @notice Nothing holds only because nobody gets anywhere.
+    function test_everyActionSucceeds() public {
+        Action[] memory actions = new Action[](18);
+        actions[0] = Action("bond(uint8,uint256)", hex"0800");
+        actions[1] = Action("requestUnbonding(uint8,uint256)", hex"0800");
+        actions[2] = Action("unbond(uint8)", hex"08");
+        actions[3] = Action("deposit(uint8,uint256)", hex"0800");
+        actions[4] = Action("signHonestly(uint96)", hex"60");
+        actions[5] = Action("signDishonestly(uint96,bool)", hex"6001");
+        actions[6] = Action("withdrawHonestly(uint256)", hex"00");
+        actions[7] = Action("withdrawDishonestly(uint256)", hex"00");
+        actions[8] = Action("takeWithdrawal(uint8)", hex"08");
+        actions[9] = Action("redeem(uint256)", hex"00");
+        actions[10] = Action("accuseEquivocation(uint256,uint256)", hex"0000");
+        actions[11] = Action("accuseLatest()", hex"");
+        actions[12] = Action("accuseOverdraft(uint256)", hex"00");
+        actions[13] = Action("veto(uint256)", hex"00");
+        actions[14] = Action("execute(uint256,bool)", hex"0001");
+        actions[15] = Action("compensate(uint256,uint256)", hex"0000");
+        actions[16] = Action("sweep(uint256,bool)", hex"0001");
+        actions[17] = Action("wait(uint32)", hex"20");
+        _requireAllSucceed(address(parties), actions, 1500);
     }
 
     /// @notice The registry holds exactly the sum of all stakes.

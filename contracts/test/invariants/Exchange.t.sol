@@ -4,6 +4,7 @@ pragma solidity ^0.8.28;
 import {Joule} from "../../src/Joule.sol";
 import {Exchange} from "../../src/Exchange.sol";
 import {Blocks} from "../utils/Blocks.sol";
+import {Campaign} from "../utils/Campaign.sol";
 import {ExchangeFixture} from "../utils/ExchangeFixture.sol";
 import {StablecoinDouble} from "../utils/StablecoinDouble.sol";
 
@@ -76,7 +77,7 @@ contract Traders is Blocks {
     }
 }
 
-contract ExchangeInvariants is ExchangeFixture {
+contract ExchangeInvariants is Campaign, ExchangeFixture {
     Traders private traders;
 
     function setUp() public override {
@@ -87,6 +88,19 @@ contract ExchangeInvariants is ExchangeFixture {
     function targetContracts() public view returns (address[] memory targets) {
         targets = new address[](1);
         targets[0] = address(traders);
+    }
+
+    /// @notice Nothing holds only because nobody gets anywhere.
+    function test_everyActionSucceeds() public {
+        Action[] memory actions = new Action[](7);
+        actions[0] = Action("buy(uint256)", hex"00");
+        actions[1] = Action("sell(uint256)", hex"00");
+        actions[2] = Action("give(uint256)", hex"00");
+        actions[3] = Action("poke()", hex"");
+        actions[4] = Action("addLiquidity(uint256)", hex"00");
+        actions[5] = Action("removeLiquidity(uint16)", hex"10");
+        actions[6] = Action("mine(uint256)", hex"00");
+        _requireAllSucceed(address(traders), actions, 150);
     }
 
     /// @notice The exchange holds its reserves.

@@ -4,11 +4,15 @@ pragma solidity ^0.8.28;
 import {Joule} from "../../src/Joule.sol";
 import {Registry} from "../../src/Registry.sol";
 import {StakePool} from "../../src/StakePool.sol";
+import {Campaign} from "../utils/Campaign.sol";
 import {PoolFixture} from "../utils/PoolFixture.sol";
 import {Test} from "../utils/Test.sol";
 
 /// @dev What investors, suppliers and whoever slashes them may do, in any order.
 contract PoolActors is Test {
+    /// @dev There is nothing to do it with.
+    error Nothing();
+
     StakePool private immutable pool;
     Registry private immutable registry;
     Joule private immutable joule;
@@ -88,9 +92,26 @@ contract PoolActors is Test {
         pool.recall(supplier, amount);
     }
 
+    /// @dev Nobody's supplier and no underwriter: where nothing lacks, investors ask for all they
+    /// have, and wait for it.
     function recallForTheQueue(uint8 who, uint256 amount) external steady {
         address supplier = suppliers[who % 2];
-        pool.recall(supplier, bound(amount, 1, registry.lentTo(address(pool), supplier)));
+        uint256 left =
+            registry.lentTo(address(pool), supplier) - registry.thawing(address(pool), supplier);
+        if (left == 0) revert Nothing();
+        for (uint256 i; i < 2 && _queueLacks() == 0; ++i) {
+            uint256 shares = pool.balanceOf(investors[(who + i) % 2]);
+            if (pool.convertToAssets(shares) < 1e18) continue;
+            vm.prank(investors[(who + i) % 2]);
+            pool.requestRedeem(shares, investors[(who + i) % 2]);
+        }
+        uint256 lacks = _queueLacks();
+        if (lacks == 0) revert Nothing();
+        (uint256 head,) = pool.queue();
+        uint256 readyAt = pool.request(head).readyAt;
+        if (clock < readyAt) clock = readyAt;
+        vm.warp(clock);
+        pool.recall(supplier, bound(amount, 1, left < lacks ? left : lacks));
     }
 
     function reclaim(uint8 who) external steady {
@@ -122,19 +143,32 @@ contract PoolActors is Test {
         vm.warp(clock);
     }
 
+    /// @dev What all that is asked for is worth, beside what is there or thaws.
+    function _queueLacks() private view returns (uint256) {
+        uint256 wanted = pool.convertToAssets(pool.queuedShares());
+        uint256 there = pool.cash() + registry.thawingBy(address(pool));
+        return wanted > there ? wanted - there : 0;
+    }
+
     /// @dev Of a hundred JOULE's worth of first shares.
     function _worth() private view returns (uint256) {
         return pool.convertToAssets(100e24);
     }
 }
 
-contract PoolInvariants is PoolFixture {
+contract PoolInvariants is Campaign, PoolFixture {
     PoolActors private actors;
 
     function setUp() public override {
         super.setUp();
         actors = new PoolActors(
-            pool, registry, joule, stranger, slasher, [investor, second], [supplier, address(0x0ccc)]
+            pool,
+            registry,
+            joule,
+            stranger,
+            slasher,
+            [investor, second],
+            [supplier, address(0x0ccc)]
         );
         vm.prank(underwriter);
         pool.setCredit(address(0x0ccc), DEPOSIT);
@@ -145,6 +179,25 @@ contract PoolInvariants is PoolFixture {
     function targetContracts() public view returns (address[] memory targets) {
         targets = new address[](1);
         targets[0] = address(actors);
+    }
+
+    /// @notice Nothing holds only because nobody gets anywhere.
+    function test_everyActionSucceeds() public {
+        Action[] memory actions = new Action[](13);
+        actions[0] = Action("deposit(uint8,uint256)", hex"0800");
+        actions[1] = Action("request(uint8,uint256)", hex"0800");
+        actions[2] = Action("settle(uint8)", hex"08");
+        actions[3] = Action("openCase(uint8)", hex"08");
+        actions[4] = Action("closeCase(uint8)", hex"08");
+        actions[5] = Action("borrow(uint8,uint256)", hex"0800");
+        actions[6] = Action("recall(uint8,uint256)", hex"0800");
+        actions[7] = Action("recallForTheQueue(uint8,uint256)", hex"0800");
+        actions[8] = Action("reclaim(uint8)", hex"08");
+        actions[9] = Action("earn(uint8,uint256)", hex"0800");
+        actions[10] = Action("give(uint256)", hex"00");
+        actions[11] = Action("slash(uint8,uint256)", hex"0800");
+        actions[12] = Action("wait(uint32)", hex"20");
+        _requireAllSucceed(address(actors), actions, 600);
     }
 
     /// @notice Shares are never worth more than assets.
