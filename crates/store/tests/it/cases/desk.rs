@@ -53,12 +53,12 @@ pub(crate) async fn a_trade_is_posted_once_and_sums_to_zero(db: Database) {
     assert_eq!(sell.number, 2);
     let moved = TradeMoved {
         usd_units: 4_985_000,
-        joule_wei: 499_999_999_999_666_666_666,
+        joule_wei: 499_999_999_999_333_333_333,
         unit_attousd: UNIT_ATTOUSD,
     };
     let done = store.finish_trade(2, &moved, "0x1", 13).await.unwrap();
     assert_eq!(done.purse_nanousd, Some(NanoUsd(4_985_000_000)));
-    // 499.999999999_666.. and the .333.. of before: floored once, together.
+    // Floored by itself it would be a billionth more: the .333.. of before is counted.
     assert_eq!(done.purse_nanojoule, Some(NanoJoule(-500_000_000_000 + 1)));
 
     let refused = planned(&store, &plan(TradeSide::Buy, 1), 14).await;
