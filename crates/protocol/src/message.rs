@@ -375,6 +375,7 @@ mod tests {
             prices: crate::Prices::default(),
             term_ms: 60_000,
             audit: None,
+            sla: None,
         };
         ToAgent::Grant { spec }
     }

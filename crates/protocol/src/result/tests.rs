@@ -37,6 +37,7 @@ fn spec() -> LeaseSpec {
             audits: AUDITS,
             joule_price: JoulePrice::new(10_000_000).unwrap(),
         }),
+        sla: None,
     }
 }
 
