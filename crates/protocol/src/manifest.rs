@@ -47,7 +47,7 @@
 //!
 //! Every problem names its line and key, says what was expected, and guesses what was meant.
 
-mod reader;
+pub mod reader;
 
 use std::{collections::BTreeMap, fmt};
 
@@ -533,6 +533,28 @@ mod tests {
             line 2: kind: expected "service" or "job", got "gang"
             "#
         );
+    }
+
+    #[test]
+    fn what_is_too_much_is_refused() {
+        let tables = |n: u32| {
+            let part = "[[part]]\nargs = [\"a\"]\n".repeat(n as usize);
+            Manifest::parse(&format!("{JOB}{part}"))
+        };
+        let count = |n: u32| Manifest::parse(&format!("{JOB}[job]\nparts = {n}\n"));
+        for parts in [tables(PARTS_MAX), count(PARTS_MAX)] {
+            let Kind::Job(job) = parts.unwrap().kind else { panic!("not a job") };
+            assert_eq!(job.parts.len(), PARTS_MAX as usize);
+        }
+        assert!(tables(PARTS_MAX + 1).unwrap_err().to_string().contains("part"));
+        assert!(count(PARTS_MAX + 1).unwrap_err().message.contains("1 to 1000"));
+        let replicas = |n: u32| Manifest::parse(&format!("{SERVICE}[scale]\nmax = {n}\n"));
+        assert!(replicas(REPLICAS_MAX).is_ok());
+        assert!(replicas(REPLICAS_MAX + 1).unwrap_err().message.contains("1 to 100"));
+        let padded = |bytes: usize| format!("{SERVICE}{}", "#".repeat(bytes - SERVICE.len()));
+        assert!(Manifest::parse(&padded(MANIFEST_BYTES_MAX)).is_ok());
+        let error = Manifest::parse(&padded(MANIFEST_BYTES_MAX + 1)).unwrap_err();
+        assert!(error.message.contains("65536"), "{error}");
     }
 
     proptest! {
