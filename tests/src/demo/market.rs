@@ -1,0 +1,208 @@
+//! The part of the story in which the price of a JOULE moves: the same job costs its customer the same
+//! dollars before and after, and its supplier gets as many JOULE as they are worth then.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+use kinesis_chain::{Joules, dev};
+use kinesis_protocol::{Counters, NanoJoule, NanoUsd, Prices, money::NANO};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::{Say, trust::cli};
+use crate::grid::{Grid, eventually};
+
+/// The account of the development chain that buys.
+const BUYER: usize = 4;
+/// What it buys for at a time: no block may move the price further than 3 %.
+const DOLLARS: u32 = 12_000;
+/// How often.
+const TRADES: u32 = 8;
+/// The job: one second on somebody's own machine.
+const MANIFEST: &str = r#"kind = "job"
+component = "stopwatch.wasm"
+
+[resources]
+cpu_millis = 1000
+mem_mib = 64
+
+[[part]]
+tier = "crowd"
+args = ["1000"]
+"#;
+
+/// What the price's move did to a bill, and what the desk did.
+#[derive(Debug, Clone, Serialize)]
+pub struct Market {
+    /// What one JOULE cost when the first job was posted.
+    pub price_before_nanousd: i64,
+    /// What it cost when the second was.
+    pub price_after_nanousd: i64,
+    /// What the first cost its customer.
+    pub customer_before_nanousd: i64,
+    /// What the second did.
+    pub customer_after_nanousd: i64,
+    /// What of that was the supplier's.
+    pub share_before_nanousd: i64,
+    /// As above, of the second.
+    pub share_after_nanousd: i64,
+    /// How long the first worked.
+    pub worked_before_ms: u64,
+    /// How long the second did.
+    pub worked_after_ms: u64,
+    /// What the first brought its supplier.
+    pub supplier_before_nanojoule: i64,
+    /// What the second did.
+    pub supplier_after_nanojoule: i64,
+    /// How many trades the utility's desk has made.
+    pub desk_trades: usize,
+    /// What the desk's conversions brought it, at the price at the end.
+    pub desk_result_nanousd: i64,
+}
+
+/// What is read of a bill's line.
+#[derive(Debug, Deserialize)]
+struct Line {
+    prices: Prices,
+    counters: Counters,
+    billed_nanousd: NanoUsd,
+    supplier_nanousd: NanoUsd,
+    supplier_nanojoule: NanoJoule,
+}
+
+/// A job, as it was billed.
+struct Billed {
+    customer: NanoUsd,
+    share: NanoUsd,
+    joule: NanoJoule,
+    worked_ms: u64,
+    /// What one JOULE must have cost: what the supplier got for its share.
+    price: i64,
+}
+
+/// Tells this part.
+pub(super) async fn moves(grid: &Grid, folder: &Path, jobs: &Path, say: Say<'_>) -> Result<Market> {
+    say("6. The price of a JOULE moves, and bills stay in USD".into());
+    let wasm = jobs.join("stopwatch.wasm");
+    std::fs::copy(&wasm, folder.join("stopwatch.wasm")).context("copy the stopwatch")?;
+    let before = job(grid, folder, "price-before").await?;
+    say(told("before", &before));
+
+    let buyer = dev::key(BUYER).address();
+    let budget = DOLLARS * TRADES;
+    cli(grid, folder, &format!("exchange play {budget} --to {buyer} --as dev:0")).await?;
+    let mut bought = Joules::default();
+    for _ in 0..TRADES {
+        let buy = format!("exchange buy {DOLLARS} --impact-bp 10000 --as dev:{BUYER}");
+        let trade = cli(grid, folder, &buy).await?;
+        let received: &Value = &trade["received"]["joule"];
+        let wei: Joules = serde_json::from_value(received.clone())
+            .with_context(|| format!("no JOULE in {trade}"))?;
+        bought.0 += wei.0;
+    }
+    let moved = eventually("the time-weighted price", async || {
+        let desk = grid.get("/v1/desk").await?;
+        let price = desk["price"]["price_nanousd"].as_i64().context("no price")?;
+        Ok((price >= before.price / 100 * 106).then_some(price))
+    })
+    .await?;
+    say(format!(
+        "   somebody bought {} JOULE for {}; the time-weighted price follows: {} for one",
+        NanoJoule::from_wei(bought.0).unwrap_or_default(),
+        NanoUsd(i64::from(budget) * NANO),
+        NanoUsd(moved)
+    ));
+    let after = job(grid, folder, "price-after").await?;
+    say(told("after", &after));
+
+    let desk = grid.get("/v1/desk").await?;
+    let trades = desk["trades"].as_array().context("no trades")?;
+    for trade in trades.iter().rev().take(3) {
+        let amount = |key: &str| trade[key].as_i64().unwrap_or_default();
+        say(format!(
+            "   desk, trade {}: {} {} JOULE for {} ({})",
+            trade["number"],
+            trade["side"].as_str().unwrap_or_default(),
+            NanoJoule(amount("joule_nanojoule").abs()),
+            NanoUsd(amount("usd_nanousd").abs()),
+            trade["state"].as_str().unwrap_or_default()
+        ));
+    }
+    let result = desk["result_nanousd"].as_i64().context("no result")?;
+    say(format!(
+        "   it had bought ahead of the move: so far converting brought it {}",
+        NanoUsd(result)
+    ));
+    Ok(Market {
+        price_before_nanousd: before.price,
+        price_after_nanousd: after.price,
+        customer_before_nanousd: before.customer.0,
+        customer_after_nanousd: after.customer.0,
+        share_before_nanousd: before.share.0,
+        share_after_nanousd: after.share.0,
+        worked_before_ms: before.worked_ms,
+        worked_after_ms: after.worked_ms,
+        supplier_before_nanojoule: before.joule.0,
+        supplier_after_nanojoule: after.joule.0,
+        desk_trades: trades.iter().filter(|trade| trade["state"] == "done").count(),
+        desk_result_nanousd: result,
+    })
+}
+
+fn told(when: &str, billed: &Billed) -> String {
+    format!(
+        "   {when:<6} the job worked {} ms: the customer pays {}, the supplier gets {} JOULE",
+        billed.worked_ms, billed.customer, billed.joule
+    )
+}
+
+/// Runs the job under a name, and reads its bill.
+async fn job(grid: &Grid, folder: &Path, name: &str) -> Result<Billed> {
+    let manifest = folder.join(format!("{name}.toml"));
+    std::fs::write(&manifest, format!("name = \"{name}\"\n{MANIFEST}"))?;
+    grid.cli(&["run".as_ref(), manifest.as_os_str()]).await.context("run the job")?;
+    let bill = grid.cli(&["usage", name]).await?;
+    let lines: Vec<Line> =
+        serde_json::from_value(bill["lines"].clone()).context("read its bill")?;
+    let mut billed = lines.iter().filter(|line| line.billed_nanousd > NanoUsd::ZERO);
+    let (Some(line), None) = (billed.next(), billed.next()) else {
+        anyhow::bail!("{name} has one line that is billed: {lines:?}")
+    };
+    // Whatever a JOULE costs: units used, times the prices in USD that were agreed on.
+    let share = line.prices.cost(&line.counters);
+    ensure!(share == line.supplier_nanousd, "{name}: {share} and {}", line.supplier_nanousd);
+    ensure!(line.supplier_nanojoule > NanoJoule::ZERO, "{name} brought its supplier nothing");
+    let price = i128::from(share.0) * i128::from(NANO) / i128::from(line.supplier_nanojoule.0);
+    Ok(Billed {
+        customer: line.billed_nanousd,
+        share,
+        joule: line.supplier_nanojoule,
+        worked_ms: line.counters.wall_ms,
+        price: i64::try_from(price)?,
+    })
+}
+
+impl Market {
+    /// Checks what this part promises.
+    pub(super) fn check(&self) -> Result<()> {
+        let (before, after) = (self.price_before_nanousd, self.price_after_nanousd);
+        ensure!(after > before / 100 * 105, "the price did not move: {before} and {after}");
+        // The prices in USD were checked line by line; the work is the same but for what a machine
+        // that is busy otherwise leaves it.
+        let (first, second) = (self.customer_before_nanousd, self.customer_after_nanousd);
+        ensure!(
+            (first - second).abs() * 5 < first,
+            "the same work cost {first} and then {second} nano-USD"
+        );
+        // For each dollar of its share a supplier got JOULE by the price of the moment.
+        let each =
+            |joule: i64, share: i64| i128::from(joule) * i128::from(NANO) / i128::from(share);
+        let earned = (
+            each(self.supplier_before_nanojoule, self.share_before_nanousd),
+            each(self.supplier_after_nanojoule, self.share_after_nanousd),
+        );
+        ensure!(earned.0 > earned.1, "dearer JOULE are fewer: {earned:?}");
+        ensure!(self.desk_trades > 0, "the desk never traded");
+        Ok(())
+    }
+}
