@@ -1,9 +1,8 @@
 //! What this machine has, and how much of it is offered where its owner says nothing.
 //!
 //! The owner comes first: one core of five or more stays hers, a quarter of the memory, half of the
-//! free disk. A container's memory limit counts as the machine's memory. GPUs are found and named;
-//! they are offered only where the owner says how many, since no workload of this version can use
-//! one.
+//! free disk. A container's memory limit counts as the machine's memory. GPUs are found and named, and
+//! not offered: no workload of this version can use one, and `kinesis supply` has no flag for them.
 
 use std::{collections::BTreeMap, path::Path};
 

@@ -70,7 +70,19 @@ pub enum Workload {
     Service(ServiceWorkload),
     /// Ends: a component that exports `wasi:cli/run`.
     Job(JobWorkload),
+    /// A kind that this version does not know: its lease is refused, and no other.
+    #[serde(other)]
+    Unknown,
 }
+
+/// What a workload of an unknown kind has.
+static NOTHING: Program = Program {
+    component: ContentHash([0; 32]),
+    component_bytes: 0,
+    env: BTreeMap::new(),
+    files: Vec::new(),
+    network: Vec::new(),
+};
 
 /// What services and jobs have in common.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -123,12 +135,13 @@ pub struct JobWorkload {
 }
 
 impl Workload {
-    /// The program of either kind.
+    /// The program of either kind; of an unknown kind an empty one.
     #[must_use]
     pub const fn program(&self) -> &Program {
         match self {
             Self::Service(service) => &service.program,
             Self::Job(job) => &job.program,
+            Self::Unknown => &NOTHING,
         }
     }
 }
@@ -183,6 +196,9 @@ pub enum LeaseState {
     Draining,
     /// Over; the report's `ending` says how.
     Ended,
+    /// A state that this version does not know: the lease is taken to stand where it stood.
+    #[serde(other)]
+    Unknown,
 }
 
 /// Why a lease is over.

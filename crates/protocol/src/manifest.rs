@@ -48,6 +48,8 @@
 //! Every problem names its line and key, says what was expected, and guesses what was meant.
 
 pub mod reader;
+#[cfg(test)]
+mod misspelt;
 
 use std::{collections::BTreeMap, fmt};
 

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use alloy::primitives::Address;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::{id::NodeId, price::Prices};
 
@@ -117,6 +117,10 @@ impl std::str::FromStr for Tier {
     }
 }
 
+fn known_tier<'de, D: Deserializer<'de>>(from: D) -> Result<Tier, D::Error> {
+    Ok(String::deserialize(from)?.parse().unwrap_or_default())
+}
+
 /// What a node measured of itself under the utility's nonce, after the utility checked it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
@@ -134,7 +138,9 @@ pub struct NodeInfo {
     pub name: String,
     /// Where its earnings go.
     pub supplier: Address,
-    /// What kind of place it stands in.
+    /// What kind of place it stands in. A kind that this version does not know counts as
+    /// [`Tier::Crowd`], of which least is expected.
+    #[serde(deserialize_with = "known_tier")]
     pub tier: Tier,
     /// A region its owner named, such as `eu-west`; empty for none.
     #[serde(default)]

@@ -3,7 +3,7 @@
 //! A lost, repeated or reordered report costs nothing, since the next one carries the total. The
 //! utility believes a report only within [`Counters::exceeds`].
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::resources::Resources;
 
@@ -31,6 +31,11 @@ impl EnergySource {
     }
 }
 
+fn known_source<'de, D: Deserializer<'de>>(from: D) -> Result<EnergySource, D::Error> {
+    let measured = String::deserialize(from)? == EnergySource::Measured.as_str();
+    Ok(if measured { EnergySource::Measured } else { EnergySource::Estimated })
+}
+
 /// Everything a lease has used since it was granted. Cumulative and monotone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(default)]
@@ -47,7 +52,8 @@ pub struct Counters {
     pub vram_mib_ms: u64,
     /// Energy in millijoules.
     pub energy_mj: u64,
-    /// Where `energy_mj` comes from.
+    /// Where `energy_mj` comes from. What this version does not know counts as estimated.
+    #[serde(deserialize_with = "known_source")]
     pub energy_source: EnergySource,
     /// Bytes of request bodies received.
     pub rx_bytes: u64,

@@ -93,4 +93,11 @@ mod tests {
         assert!(delays.iter().all(|delay| *delay <= DELAY_MAX * 2));
         assert!(delays[49] >= DELAY_MAX, "{:?}", delays[49]);
     }
+
+    #[test]
+    fn many_that_lost_the_same_utility_do_not_dial_it_in_step() {
+        let drawn = || delays().take(8).collect::<Vec<_>>();
+        let first = drawn();
+        assert!((0..8).any(|_| drawn() != first), "{first:?} again and again");
+    }
 }

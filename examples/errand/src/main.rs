@@ -9,6 +9,7 @@
 //! | `cat=PATH` | prints a file |
 //! | `write=PATH:BYTES` | writes a file of so many bytes |
 //! | `copy=FROM:TO` | copies a file |
+//! | `dice=PATH:BYTES` | writes a file of so many random bytes |
 //! | `sleep=MS`, `spin=MS` | waits, works |
 //! | `alloc=MIB` | takes and touches memory |
 //! | `flood=BYTES` | writes that much to its log |
@@ -62,6 +63,16 @@ fn run(step: &str, value: &str, begun: Instant) -> io::Result<()> {
         "copy" => {
             let (from, to) = pair()?;
             fs::write(to, fs::read(from)?)?;
+        }
+        "dice" => {
+            let (path, bytes) = pair()?;
+            let bytes = bytes.parse::<usize>().map_err(io::Error::other)?;
+            let mut thrown = Vec::with_capacity(bytes + 8);
+            while thrown.len() < bytes {
+                thrown.extend(RandomState::new().hash_one(thrown.len()).to_be_bytes());
+            }
+            thrown.truncate(bytes);
+            fs::write(path, thrown)?;
         }
         "sleep" => thread::sleep(Duration::from_millis(number()?)),
         "spin" => {

@@ -4,7 +4,7 @@
 //! | path | does |
 //! | --- | --- |
 //! | `/` | answers `ok` |
-//! | `/echo` | streams the body back, trailers too |
+//! | `/echo` | streams the body back, and the trailers that `Trailer` announced |
 //! | `/count` | reads the body, answers its length |
 //! | `/headers` | answers the request's headers as JSON |
 //! | `/bytes?n=` | answers `n` bytes |
@@ -131,9 +131,14 @@ fn handle(request: Request, reply: Reply) {
 }
 
 fn echo(request: Request, reply: Reply) {
-    let kind = request.headers().into_iter().find(|(name, _)| name == "content-type");
-    let kind = kind.map_or_else(|| "application/octet-stream".to_owned(), |(_, value)| value);
-    let Some(mut sink) = reply.stream(200, &[("content-type", &kind)]) else { return };
+    let asked = request.headers();
+    let of =
+        |wanted| asked.iter().find(|(name, _)| name == wanted).map(|(_, value)| value.as_str());
+    let mut headers =
+        vec![("content-type", of("content-type").unwrap_or("application/octet-stream"))];
+    // What is not announced is lost: HTTP/1.1 is spoken on the way.
+    headers.extend(of("trailer").map(|names| ("trailer", names)));
+    let Some(mut sink) = reply.stream(200, &headers) else { return };
     let mut alive = true;
     let trailers = request.each_chunk(|chunk| {
         alive = sink.write(chunk).is_ok();

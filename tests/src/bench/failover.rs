@@ -3,7 +3,7 @@
 //!
 //! Silence needs a network namespace of its own for one machine, so this runs as root.
 
-use std::{path::Path, time::Duration};
+use std::{net::IpAddr, path::Path, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
@@ -25,42 +25,49 @@ const PER_SECOND: u32 = 200;
 /// Where a side does not start.
 pub async fn run(setup: &Setup) -> Result<()> {
     let folder = tempfile::tempdir()?;
-    let (mut ours, mut theirs, mut silences, mut ratios) = (vec![], vec![], vec![], vec![]);
-    let (mut requests, mut failed, mut peer_failed) = (0, 0, 0);
+    let (mut ours, mut theirs, mut ratios) = (vec![], vec![], vec![]);
+    let (mut silences, mut their_silences, mut silence_ratios) = (vec![], vec![], vec![]);
+    let (mut requests, mut failed) = (0, 0);
+    let (mut peer_failed, mut peer_silence_failed) = (0, 0);
     for repetition in 0..setup.repetitions.max(5) {
         let dir = folder.path().join(repetition.to_string());
         std::fs::create_dir_all(&dir)?;
         let peer = haproxy_killed(&dir).await?;
         let killed = killed(setup, &dir.join("killed")).await?;
+        let peer_silent = haproxy_silenced(&dir.join("peer-silent")).await?;
         let silent = silenced(setup, &dir.join("silent")).await?;
-        eprintln!(
-            "kill: HAProxy {:.1} ms ({} failed), ours {:.1} ms ({} failed); silence: ours {:.0} ms ({} failed)",
-            peer.longest_gap_ms,
-            peer.failed,
-            killed.longest_gap_ms,
-            killed.failed,
-            silent.longest_gap_ms,
-            silent.failed
-        );
+        for (fault, peer, ours) in [("kill", &peer, &killed), ("silence", &peer_silent, &silent)] {
+            eprintln!(
+                "{fault}: HAProxy {:.1} ms ({} failed), ours {:.1} ms ({} failed)",
+                peer.longest_gap_ms, peer.failed, ours.longest_gap_ms, ours.failed
+            );
+        }
         for (fault, times) in killed.faults.iter().chain(&silent.faults) {
             eprintln!("  fault, {times} times: {fault}");
         }
         requests += killed.requests + silent.requests;
         failed += killed.failed + silent.failed;
         peer_failed += peer.failed;
+        peer_silence_failed += peer_silent.failed;
         ratios.push(killed.longest_gap_ms / peer.longest_gap_ms);
         ours.push(killed.longest_gap_ms);
         theirs.push(peer.longest_gap_ms);
+        silence_ratios.push(silent.longest_gap_ms / peer_silent.longest_gap_ms);
         silences.push(silent.longest_gap_ms);
+        their_silences.push(peer_silent.longest_gap_ms);
     }
     let result = json!({
         "bench": "failover",
         "requests": requests,
         "failed": failed,
         "peer_failed": peer_failed,
+        "peer_silence_failed": peer_silence_failed,
         "kill_gap_ratio": median(&ratios),
+        "silence_gap_ratio": median(&silence_ratios),
         "kill_gap_ms": median(&ours),
         "peer_kill_gap_ms": median(&theirs),
+        "silence_gap_ms": median(&silences),
+        "peer_silence_gap_ms": median(&their_silences),
         "silence_ms": silences.iter().copied().fold(0.0, f64::max),
     });
     println!("{result}");
@@ -81,6 +88,25 @@ async fn haproxy_killed(dir: &Path) -> Result<Outcome> {
     tokio::time::sleep(Duration::from_secs(2)).await;
     backends[0].0.kill();
     tokio::time::sleep(Duration::from_secs(2)).await;
+    load.stop().await
+}
+
+/// The same two; the network of one of them goes down, and its process goes on.
+async fn haproxy_silenced(dir: &Path) -> Result<Outcome> {
+    let net = Namespace::new().await?;
+    for name in ["inside", "outside"] {
+        std::fs::create_dir_all(dir.join(name))?;
+    }
+    let inside: IpAddr = Namespace::THEIR_ADDRESS.parse()?;
+    let (_inside, inside) =
+        peer::nginx_on(&dir.join("inside"), None, inside, Some(&net.name)).await?;
+    let (_outside, outside) = peer::nginx(&dir.join("outside"), None).await?;
+    let addresses = [inside.to_string(), format!("127.0.0.1:{outside}")];
+    let (_haproxy, port) = peer::haproxy(dir, &addresses).await?;
+    let load = Load::start(&format!("http://127.0.0.1:{port}/"), "hello", PER_SECOND)?;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    net.silence().await?;
+    tokio::time::sleep(Duration::from_secs(4)).await;
     load.stop().await
 }
 
@@ -143,6 +169,7 @@ struct Namespace {
 
 impl Namespace {
     const OUR_ADDRESS: &str = "10.213.77.1";
+    const THEIR_ADDRESS: &str = "10.213.77.2";
 
     async fn new() -> Result<Self> {
         let namespace = Self { name: format!("kinesis-{}", std::process::id()) };
@@ -153,7 +180,7 @@ impl Namespace {
             format!("link set kinesis1 netns {name}"),
             format!("addr add {}/30 dev kinesis0", Self::OUR_ADDRESS),
             "link set kinesis0 up".to_owned(),
-            format!("-n {name} addr add 10.213.77.2/30 dev kinesis1"),
+            format!("-n {name} addr add {}/30 dev kinesis1", Self::THEIR_ADDRESS),
             format!("-n {name} link set kinesis1 up"),
             format!("-n {name} link set lo up"),
         ] {

@@ -1,6 +1,11 @@
 //! Peers: other people's programs, started with a configuration of ours.
 
-use std::{net::TcpListener, path::Path, process::Stdio, time::Duration};
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener},
+    path::Path,
+    process::Stdio,
+    time::Duration,
+};
 
 use anyhow::{Context, Result, ensure};
 use nix::{
@@ -46,18 +51,22 @@ impl Drop for Peer {
 ///
 /// # Errors
 /// Where it is missing or does not listen.
-pub async fn serve(mut command: Command, port: u16) -> Result<Peer> {
+pub async fn serve(command: Command, port: u16) -> Result<Peer> {
+    serve_at(command, (Ipv4Addr::LOCALHOST, port).into()).await
+}
+
+async fn serve_at(mut command: Command, at: SocketAddr) -> Result<Peer> {
     let name = format!("{:?}", command.as_std().get_program());
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
     let mut child = command.spawn().with_context(|| format!("{name}: run `cargo xtask bench`"))?;
     for _ in 0..400 {
-        if tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_ok() {
+        if tokio::net::TcpStream::connect(at).await.is_ok() {
             return Ok(Peer(child));
         }
         ensure!(child.try_wait()?.is_none(), "{name} ended before it listened");
         tokio::time::sleep(Duration::from_millis(25)).await;
     }
-    anyhow::bail!("{name} does not listen on port {port}")
+    anyhow::bail!("{name} does not listen on {at}")
 }
 
 /// nginx as a proxy in front of `upstream`, or answering by itself where there is none.
@@ -65,7 +74,22 @@ pub async fn serve(mut command: Command, port: u16) -> Result<Peer> {
 /// # Errors
 /// Where it does not start.
 pub async fn nginx(folder: &Path, upstream: Option<u16>) -> Result<(Peer, u16)> {
-    let port = free_port()?;
+    let (peer, at) = nginx_on(folder, upstream, Ipv4Addr::LOCALHOST.into(), None).await?;
+    Ok((peer, at.port()))
+}
+
+/// The same on one address, in a network namespace where one is named.
+///
+/// # Errors
+/// Where it does not start.
+pub async fn nginx_on(
+    folder: &Path,
+    upstream: Option<u16>,
+    ip: IpAddr,
+    netns: Option<&str>,
+) -> Result<(Peer, SocketAddr)> {
+    let at = SocketAddr::new(ip, free_port()?);
+    let port = at.port();
     let location = upstream.map_or_else(
         || "return 200 'hello';".to_owned(),
         |_| {
@@ -82,14 +106,21 @@ pub async fn nginx(folder: &Path, upstream: Option<u16>) -> Result<(Peer, u16)> 
          http {{ access_log off; keepalive_requests 1000000; {peer}\n\
          client_body_temp_path {0}/c; proxy_temp_path {0}/p; fastcgi_temp_path {0}/f;\n\
          uwsgi_temp_path {0}/u; scgi_temp_path {0}/s;\n\
-         server {{ listen 127.0.0.1:{port}; location / {{ {location} }} }} }}\n",
+         server {{ listen {at}; location / {{ {location} }} }} }}\n",
         folder.display()
     );
     let path = folder.join(format!("nginx-{port}.conf"));
     std::fs::write(&path, config)?;
-    let mut command = Command::new("nginx");
+    let mut command = match netns {
+        None => Command::new("nginx"),
+        Some(netns) => {
+            let mut command = Command::new("ip");
+            command.args(["netns", "exec", netns, "nginx"]);
+            command
+        }
+    };
     command.arg("-c").arg(&path).arg("-p").arg(folder).args(["-g", "master_process on;"]);
-    Ok((serve(command, port).await?, port))
+    Ok((serve_at(command, at).await?, at))
 }
 
 /// HAProxy with redispatch over hot backends.

@@ -1,5 +1,8 @@
-//! `start`: the first byte from a node that has the component but no process, and from a warm
-//! standby, beside `crun run` of a static binary.
+//! `start`: the first byte from a node that has the component, and from a warm standby, beside
+//! `crun run` of a static binary.
+//!
+//! `cold` is a node as it runs: one confined process waits for whatever comes, with nothing of the
+//! component in it. `cold_no_spare` has no process at all when it is asked.
 
 use std::{
     path::Path,
@@ -28,17 +31,23 @@ use super::{Setup, median};
 pub async fn run(setup: &Setup) -> Result<()> {
     let folder = tempfile::tempdir()?;
     let runtime = runtime(setup, &folder.path().join("runtime")).await?;
+    let bare = runtime_with(setup, &folder.path().join("bare"), 0).await?;
     let component = setup.examples.join("hello/hello.wasm");
     bundle(folder.path(), setup).await?;
     // Compiles, so that every start below finds it compiled.
     cold(&runtime, &component).await?;
-    let (mut colds, mut warms, mut peers) = (vec![], vec![], vec![]);
+    cold(&bare, &component).await?;
+    let (mut colds, mut bares, mut warms, mut peers) = (vec![], vec![], vec![], vec![]);
     for _ in 0..setup.repetitions.max(5) * 2 {
         let (peer, cold) = (crun(folder.path()).await?, cold(&runtime, &component).await?);
-        let warm = warm(&runtime, &component).await?;
-        eprintln!("crun {peer:.2} ms, cold {cold:.2} ms, warm {warm:.3} ms");
+        let (bare, warm) =
+            (self::cold(&bare, &component).await?, warm(&runtime, &component).await?);
+        eprintln!(
+            "crun {peer:.2} ms, cold {cold:.2} ms, without a spare {bare:.2} ms, warm {warm:.3} ms"
+        );
         peers.push(peer);
         colds.push(cold);
+        bares.push(bare);
         warms.push(warm);
         // The runtime replaces its spare process meanwhile, as it would between leases.
         tokio::time::sleep(Duration::from_millis(300)).await;
@@ -46,8 +55,10 @@ pub async fn run(setup: &Setup) -> Result<()> {
     let result = json!({
         "bench": "start",
         "cold_ratio": median(&colds) / median(&peers),
+        "cold_no_spare_ratio": median(&bares) / median(&peers),
         "warm_ratio": median(&warms) / median(&peers),
         "cold_ms": median(&colds),
+        "cold_no_spare_ms": median(&bares),
         "warm_ms": median(&warms),
         "crun_ms": median(&peers),
     });
@@ -60,8 +71,14 @@ pub async fn run(setup: &Setup) -> Result<()> {
 /// # Errors
 /// Where it cannot be opened.
 pub async fn runtime(setup: &Setup, dir: &Path) -> Result<Runtime> {
+    runtime_with(setup, dir, 1).await
+}
+
+/// The same, with so many processes that wait.
+async fn runtime_with(setup: &Setup, dir: &Path, spares: usize) -> Result<Runtime> {
     let runner = RunnerCommand { program: setup.kinesis.clone(), args: vec!["runner".into()] };
-    Ok(Runtime::open(RuntimeConfig::new(dir.to_owned(), runner)).await?)
+    let config = RuntimeConfig { spares, ..RuntimeConfig::new(dir.to_owned(), runner) };
+    Ok(Runtime::open(config).await?)
 }
 
 fn spec(component: &Path, standby: bool) -> Result<StartSpec> {

@@ -79,9 +79,21 @@ fn repeated_payees_and_oversized_amounts_are_refused() {
 #[test]
 fn an_inner_node_is_no_leaf() {
     let levels = naive(&payees(4));
-    for node in &levels[1] {
-        // Reading an inner node's hash as a leaf would need a leaf of that hash.
-        assert!(!levels[0].contains(node));
+    let (who, wei) = payees(4)[0];
+    // What is hashed has another length: 32 bytes for a leaf, 64 for what is above it. To read one
+    // as the other takes two contents of one hash.
+    let of_leaf = [who.as_slice(), &wei.to_be_bytes::<32>()[20..]].concat();
+    assert_eq!((of_leaf.len(), packed(who, amount(wei).unwrap()).as_slice()), (32, &of_leaf[..]));
+    assert_eq!(levels[0][0], keccak256(&of_leaf));
+    let of_node = sorted(levels[0][0], levels[0][1]);
+    assert_eq!((of_node.len(), keccak256(of_node)), (64, levels[1][0]));
+    // Either half of it, read as a payee and an amount, with the way that the node itself has.
+    let way = Proof(vec![levels[1][1]]);
+    for half in of_node.chunks(32) {
+        let (who, wei) = half.split_at(20);
+        let (who, wei) = (Address::from_slice(who), U256::from_be_slice(wei));
+        assert!(leaf(who, wei).is_some());
+        assert!(!way.verify(levels[2][0], who, wei));
     }
     let long = Proof(vec![B256::ZERO; Proof::HASHES_MAX + 1]);
     assert!(!long.verify(levels[2][0], payees(4)[0].0, payees(4)[0].1));

@@ -129,7 +129,7 @@ impl Core {
             output_bytes_max: order.output_bytes_max(),
             wall_max: match &order.workload {
                 Workload::Job(job) => Some(Duration::from_millis(job.wall_ms_max)),
-                Workload::Service(_) => None,
+                Workload::Service(_) | Workload::Unknown => None,
             },
             state: Mutex::new(State {
                 hold: spec.standby,

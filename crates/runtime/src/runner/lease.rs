@@ -117,7 +117,7 @@ pub(super) fn run(
         .map_err(text("start a thread"))?;
 
     let (args, seed) = match &order.workload {
-        Workload::Service(_) => (vec![], None),
+        Workload::Service(_) | Workload::Unknown => (vec![], None),
         Workload::Job(job) => {
             (["job".to_owned()].into_iter().chain(job.args.iter().cloned()).collect(), job.seed)
         }
@@ -149,6 +149,7 @@ pub(super) fn run(
         match &order.workload {
             Workload::Service(spec) => service::run(lease, spec, listener.into()).await,
             Workload::Job(spec) => job::run(lease, spec).await,
+            Workload::Unknown => Err("this kind of workload is not known here".to_owned()),
         }
     });
     super::end(&socket, outcome.unwrap_or_else(Outcome::failed));

@@ -65,26 +65,49 @@ async fn a_job_that_runs_too_long_is_ended() {
     }
 }
 
+/// What a run left: fuel, log, and each file it wrote.
+type Left = (u64, String, Vec<(String, Vec<u8>)>);
+
+async fn seeded(grid: &Grid, seed: u64) -> Left {
+    let args = [
+        "clock",
+        "random",
+        "nan",
+        "alloc=1",
+        "dice=/out/deep:1000",
+        "write=/out/x:1000",
+        "clock",
+        "env=GREETING",
+    ];
+    let mut spec = job("errand", &args);
+    as_job(&mut spec).seed = Some(seed);
+    let sandbox = grid.start(spec).await;
+    let exit = within(sandbox.ended()).await;
+    let Exit::Completed { fuel: Some(fuel), outputs } = exit else {
+        panic!("{exit:?}\n{}", log(&sandbox));
+    };
+    assert!(fuel > 1_000);
+    let files = outputs.iter().map(|o| (o.path.clone(), fs::read(&o.file).unwrap())).collect();
+    (fuel, log(&sandbox), files)
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_seed_makes_two_runs_the_same() {
-    let grid = Grid::open().await;
-    let mut runs = Vec::new();
-    for seed in [1, 1, 2] {
-        let mut spec = job(
-            "errand",
-            &["clock", "random", "nan", "alloc=1", "write=/out/x:1000", "clock", "env=GREETING"],
-        );
-        as_job(&mut spec).seed = Some(seed);
-        let sandbox = grid.start(spec).await;
-        let exit = within(sandbox.ended()).await;
-        let Exit::Completed { fuel: Some(fuel), .. } = exit else {
-            panic!("{exit:?}\n{}", log(&sandbox));
-        };
-        assert!(fuel > 1_000);
-        runs.push((fuel, log(&sandbox)));
-    }
-    assert_eq!(runs[0], runs[1]);
-    assert_ne!(runs[0].1, runs[2].1, "another seed has other randomness");
+    // Two runtimes, as on two nodes: nothing of one is there for the other.
+    let (here, there) = (Grid::open().await, Grid::open().await);
+    let first = seeded(&here, 1).await;
+    assert_eq!(seeded(&there, 1).await, first);
+    assert_eq!(seeded(&here, 1).await, first);
+    let names: Vec<_> = first.2.iter().map(|(path, bytes)| (path.as_str(), bytes.len())).collect();
+    assert_eq!(names, [("deep", 1_000), ("x", 1_000)]);
+    // However it is made, on whatever processor: a NaN has these bits.
+    let nan = "7ff8000000000000";
+    let line = format!("[{nan}, {nan}, {nan}, {nan}]");
+    assert!(first.1.lines().any(|said| said == line), "{}", first.1);
+    let other = seeded(&there, 2).await;
+    assert_ne!(first.1, other.1, "another seed has other randomness");
+    assert_ne!(first.2[0], other.2[0], "another seed has other randomness");
+    assert_eq!(first.2[1], other.2[1]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -49,6 +49,26 @@ async fn sleeping_costs_time_and_no_cpu() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_fifth_of_a_core_is_all_that_a_fifth_gets() {
+    let grid = Grid::open().await;
+    let isolation = grid.runtime.isolation();
+    let groups = &isolation["control_groups"];
+    if !groups.contains("cpu (v") {
+        eprintln!("skipped: no CPU limit can be set here: {groups}");
+        return;
+    }
+    let mut spec = job("errand", &["spin=2000"]);
+    spec.granted.cpu_millis = 200;
+    let sandbox = grid.start(spec).await;
+    let exit = within(sandbox.ended()).await;
+    assert!(matches!(exit, Exit::Completed { .. }), "{exit:?}\n{}", log(&sandbox));
+    let Counters { wall_ms, cpu_ms, .. } = sandbox.counters();
+    assert!(wall_ms >= 1_950, "{wall_ms}");
+    // A fifth, and what may pass before the first period is over.
+    assert!(cpu_ms > 0 && cpu_ms * 100 <= wall_ms * 28, "{cpu_ms} ms of CPU in {wall_ms} ms");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn idle_is_billed_exactly_nothing() {
     let grid = Grid::open().await;
     let sandbox = grid.service("probe", Instance::Kept).await;

@@ -140,7 +140,7 @@ async fn guest(grid: &Grid, allowed: &[String]) -> Sandbox {
     let mut spec = service("probe", Instance::Fresh);
     match &mut spec.workload {
         Workload::Service(service) => service.program.network = allowed.to_vec(),
-        Workload::Job(_) => unreachable!("it is a service"),
+        _ => unreachable!("it is a service"),
     }
     let sandbox = grid.start(spec).await;
     within(sandbox.ready()).await.unwrap();

@@ -4,8 +4,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::Request;
-use http_body_util::{BodyExt, Full};
+use http_body_util::{BodyExt, Full, StreamBody};
+use hyper::body::Frame;
+use hyper_util::rt::TokioIo;
 use kinesis_protocol::lease::Instance;
+use kinesis_runtime::Sandbox;
 
 use crate::support::{Client, Grid, as_service, ask, get, log, service, until, within};
 
@@ -31,6 +34,39 @@ async fn answers_and_counts() {
 
     let (status, text) = ask(&sandbox, "/bytes?n=3000000").await;
     assert_eq!((status, text.len()), (200, 3_000_000));
+}
+
+/// What `/echo` answers to a body with this trailer.
+async fn echoed_trailer(sandbox: &Sandbox, announced: bool) -> (Bytes, Option<String>) {
+    let stream = sandbox.connect().await.unwrap();
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
+    tokio::spawn(connection);
+    let mut request = Request::post("/echo").header("host", "x").header("te", "trailers");
+    if announced {
+        request = request.header("trailer", "x-sum");
+    }
+    let mut trailers = http::HeaderMap::new();
+    trailers.insert("x-sum", "7".parse().unwrap());
+    let frames = [Frame::data(Bytes::from("body")), Frame::trailers(trailers)];
+    let frames = frames.map(Ok::<_, std::convert::Infallible>);
+    let body = StreamBody::new(futures_util::stream::iter(frames));
+    let response = within(sender.send_request(request.body(body).unwrap())).await.unwrap();
+    assert_eq!(response.status(), 200);
+    let collected = within(response.into_body().collect()).await.unwrap();
+    let trailer = collected.trailers().and_then(|all| all.get("x-sum"));
+    let trailer = trailer.map(|value| value.to_str().unwrap().to_owned());
+    (collected.to_bytes(), trailer)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn trailers_pass_a_guest_both_ways_where_they_are_announced() {
+    let grid = Grid::open().await;
+    let sandbox = grid.service("probe", Instance::Fresh).await;
+    let body = Bytes::from("body");
+    assert_eq!(echoed_trailer(&sandbox, true).await, (body.clone(), Some("7".to_owned())));
+    // Not announced, they are lost, and nothing else is.
+    assert_eq!(echoed_trailer(&sandbox, false).await, (body, None));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -149,14 +149,14 @@ pub(crate) fn job(name: &str, args: &[&str]) -> StartSpec {
 pub(crate) fn as_job(spec: &mut StartSpec) -> &mut JobWorkload {
     match &mut spec.workload {
         Workload::Job(job) => job,
-        Workload::Service(_) => panic!("a job"),
+        _ => panic!("a job"),
     }
 }
 
 pub(crate) fn as_service(spec: &mut StartSpec) -> &mut ServiceWorkload {
     match &mut spec.workload {
         Workload::Service(service) => service,
-        Workload::Job(_) => panic!("a service"),
+        _ => panic!("a service"),
     }
 }
 
