@@ -42,7 +42,7 @@ pub(crate) async fn drive(node: Arc<Node>, lease: Arc<Lease>, forgotten: Option<
         Err(error) => tracing::error!(%error, "the book's writer failed"),
     }
     tracing::info!(lease = %lease.spec.lease, app = lease.spec.app_name, %ending, "lease ended");
-    let meter = node.settle(&lease, &ending).await;
+    let (ending, meter) = node.settle(&lease, ending).await;
     lease.ended(ending, meter);
 }
 
@@ -163,7 +163,8 @@ async fn ending_of(node: &Arc<Node>, lease: &Arc<Lease>, exit: Exit) -> Ending {
                 ending = abandoned(lease) => return ending,
             };
             match uploaded {
-                Ok(outputs) => Ending::Completed { outputs, fuel },
+                // It is signed with the last counters, when it is written down.
+                Ok(outputs) => Ending::Completed { outputs, fuel, signed: None },
                 Err(reason) => Ending::NodeFailed { reason },
             }
         }

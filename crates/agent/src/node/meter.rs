@@ -1,8 +1,14 @@
 //! From the sandboxes' meters into the book and the wallet, and only then into reports.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
-use kinesis_protocol::{Ending, LeaseSpec, LeaseState, NanoJoule, NanoUsd, Workload};
+use kinesis_protocol::{
+    Counters, Ending, LeaseSpec, LeaseState, NanoJoule, NanoUsd, Workload,
+    result::{Completed, JobResult, SignedResult},
+};
 
 use super::Node;
 use crate::{
@@ -65,13 +71,15 @@ impl Node {
         }
     }
 
-    /// Writes an ending with the last counters; returns what was written.
-    pub(crate) async fn settle(&self, lease: &Arc<Lease>, ending: &Ending) -> Meter {
+    /// Writes an ending with the last counters, signed where the lease asks for that; returns what was
+    /// written. What is reported is what the book holds: a restart resends the same signature.
+    pub(crate) async fn settle(&self, lease: &Arc<Lease>, mut ending: Ending) -> (Ending, Meter) {
         let _accounts = self.accounts.lock().await;
         let mut meter = lease.meter();
         if let Some(guest) = lease.guest() {
             meter.counters = meter.counters.max(&guest.counters());
         }
+        self.sign(lease, &mut ending, &meter.counters);
         let record = lease.record(Some(ending.clone()));
         let completed = matches!(ending, Ending::Completed { .. });
         let (meter, earned) = self.account(lease.payer, &lease.spec, completed, meter);
@@ -88,7 +96,26 @@ impl Node {
             }
             tokio::time::sleep(Duration::from_millis(500)).await;
         }
-        meter
+        (ending, meter)
+    }
+
+    /// Signs what came out of a deterministic job that completed, with the key that is paid for it.
+    fn sign(&self, lease: &Lease, ending: &mut Ending, counters: &Counters) {
+        let Ending::Completed { outputs, fuel, signed } = ending else { return };
+        let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let result = JobResult::of(&Completed {
+            spec: &lease.spec,
+            supplier: self.key.address(),
+            utility: lease.payer.utility,
+            outputs,
+            fuel: *fuel,
+            counters,
+            finished_at_s: since_1970.as_secs(),
+        });
+        *signed = result.zip(lease.spec.audit.as_ref()).map(|(result, terms)| {
+            let hash = result.signing_hash(terms.chain_id, terms.audits);
+            Box::new(SignedResult { result, signature: self.key.sign_hash(&hash) })
+        });
     }
 
     /// Counts what `meter` costs beyond what was counted before as earned. A service earns as it goes,

@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use kinesis_chain::Key;
 use kinesis_protocol::{
     ContentHash, Ending, LeaseId,
+    benchmark::Answer,
     lease::GuestFile,
     message::{StreamOpen, ToAgent, ToUtility, VERSION, VERSION_MIN},
 };
@@ -72,8 +73,12 @@ async fn serve(link: &Link, shared: &Arc<Shared>) -> Result<(), WireError> {
                 }
                 Some(ToAgent::Challenge { nonce, work_ms }) => {
                     let answers = answers.clone();
+                    let invents = shared.behaviour.lock().invents_benchmark;
                     tasks.spawn(async move {
-                        let work = move || benchmark::answer(&nonce, work_ms);
+                        let work = move || match invents {
+                            true => invented(),
+                            false => benchmark::answer(&nonce, work_ms),
+                        };
                         if let Ok(result) = tokio::task::spawn_blocking(work).await {
                             let _ = answers.send(ToUtility::Benchmark { nonce, result }).await;
                         }
@@ -117,6 +122,12 @@ async fn serve(link: &Link, shared: &Arc<Shared>) -> Result<(), WireError> {
             }
         }
     }
+}
+
+/// A fast machine's answer, from one that did nothing.
+fn invented() -> Answer {
+    let checkpoints = (0..200_u8).map(|n| ContentHash([n; 32])).collect();
+    Answer { checkpoints, elapsed_ms: 1 }
 }
 
 async fn handle(

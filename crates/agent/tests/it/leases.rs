@@ -207,7 +207,7 @@ async fn a_jobs_outputs_are_stored_before_it_is_reported_complete() {
     let report = grid.session.report(spec.lease, "it has ended", ended).await;
     let hash = ContentHash::of(&content);
     let outputs = vec![GuestFile { path: "frames/0.rgb".into(), hash, bytes }];
-    assert_eq!(report.ending, Some(Ending::Completed { outputs, fuel: Some(42) }));
+    assert_eq!(report.ending, Some(Ending::Completed { outputs, fuel: Some(42), signed: None }));
     assert_eq!(*grid.utility.stored.outputs.lock(), [(spec.lease, hash, content)]);
 }
 

@@ -364,6 +364,7 @@ impl Protocol {
             .topic1(B256::from(U256::from(claim.id)))
             .from_block(claim.block)
             .to_block(claim.block);
+        // One block: that of the claim.
         let logs = self.logs(&filter).await?;
         let found = logs.iter().find_map(|log| Audits::Claimed::decode_log(&log.inner).ok());
         let found =

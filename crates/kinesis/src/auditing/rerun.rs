@@ -1,0 +1,175 @@
+//! A job again, in a sandbox of this machine: the same runtime that suppliers use.
+
+use std::{
+    fs::File,
+    io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use kinesis_protocol::{
+    B256, ContentHash, LeaseId, Resources, Workload,
+    lease::{GuestFile, OUTPUT_BYTES_MAX},
+    result::{ENGINE, JobSpec, failed_output_hash, finding, output_hash},
+};
+use kinesis_runtime::{Exit, RunnerCommand, Runtime, RuntimeConfig, RuntimeError, StartSpec};
+use serde::Serialize;
+
+/// How fast a job may run here: what comes out does not depend on it.
+const CPU_MILLIS: u32 = 1_000;
+/// The most memory that a job may ask of an auditor.
+const MEM_MIB_MAX: u32 = 16 << 10;
+
+/// Why a job could not be run: that says nothing about its result.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NotRun {
+    /// Another engine may count otherwise.
+    #[error("the job is of {0}, and this machine runs {ENGINE}")]
+    Engine(String),
+    /// More memory than there is.
+    #[error("the job asks for {0} MiB of memory")]
+    Memory(u32),
+    /// It takes longer than there is time.
+    #[error("the job was not over after {} s", .0.as_secs())]
+    Time(Duration),
+    /// The sandbox failed.
+    #[error("the sandbox failed: {0}")]
+    Broken(String),
+    /// It cannot be started.
+    #[error("the sandbox cannot be started")]
+    Runtime(#[from] RuntimeError),
+    /// A file cannot be read.
+    #[error("cannot read what the job left, or this program")]
+    File(#[from] io::Error),
+}
+
+/// What came out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "outcome", rename_all = "snake_case")]
+pub(crate) enum Outcome {
+    /// Its guest returned success.
+    Completed {
+        /// What it left.
+        outputs: Vec<GuestFile>,
+        /// What it used.
+        fuel: u64,
+    },
+    /// Its guest failed.
+    Failed {
+        /// How, for people.
+        reason: String,
+    },
+}
+
+impl Outcome {
+    /// The hash of what came out, and the fuel.
+    pub(crate) fn output(&self) -> (B256, u64) {
+        match self {
+            Self::Completed { outputs, fuel } => (output_hash(outputs), *fuel),
+            Self::Failed { .. } => (failed_output_hash(), 0),
+        }
+    }
+
+    /// What an auditor says that found this.
+    pub(crate) fn finding(&self) -> B256 {
+        let (output, fuel) = self.output();
+        finding(output, fuel)
+    }
+}
+
+/// Sandboxes for audits.
+#[derive(Debug)]
+pub(crate) struct Reruns {
+    runtime: Runtime,
+}
+
+impl Reruns {
+    /// Opens a directory for sandboxes. One process uses it at a time.
+    pub(crate) async fn open(dir: &Path) -> Result<Self, NotRun> {
+        let program = std::env::current_exe()?;
+        let runner = RunnerCommand { program, args: vec!["runner".into()] };
+        let mut config = RuntimeConfig::new(dir, runner);
+        // An audit is rare: nothing waits for it.
+        config.spares = 0;
+        Ok(Self { runtime: Runtime::open(config).await? })
+    }
+
+    /// Runs a job whose contents lie in files of `contents` that are named by their hash.
+    pub(crate) async fn run(
+        &self,
+        job: &JobSpec,
+        contents: &Path,
+        within: Duration,
+    ) -> Result<Outcome, NotRun> {
+        if job.engine != ENGINE {
+            return Err(NotRun::Engine(crate::output::safe(&job.engine)));
+        }
+        if job.mem_mib > MEM_MIB_MAX {
+            return Err(NotRun::Memory(job.mem_mib));
+        }
+        let lease = LeaseId::random();
+        let at = |hash: ContentHash| contents.join(hash.to_string());
+        let program = &job.workload.program;
+        let mut workload = job.workload.clone();
+        // That this machine is slow is no fault of the job's.
+        let within_ms = u64::try_from(within.as_millis()).unwrap_or(u64::MAX);
+        workload.wall_ms_max = workload.wall_ms_max.max(within_ms);
+        let spec = StartSpec {
+            lease,
+            granted: Resources {
+                cpu_millis: CPU_MILLIS,
+                mem_mib: job.mem_mib,
+                disk_mib: job.disk_mib,
+                ..Resources::default()
+            },
+            component: at(program.component),
+            files: program.files.iter().map(|file| (file.path.clone(), at(file.hash))).collect(),
+            workload: Workload::Job(workload),
+            standby: false,
+        };
+        let outcome = match tokio::time::timeout(within, self.follow(spec)).await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(NotRun::Time(within)),
+        };
+        self.runtime.forget(lease);
+        outcome
+    }
+
+    async fn follow(&self, spec: StartSpec) -> Result<Outcome, NotRun> {
+        let sandbox = match self.runtime.start(spec).await {
+            Ok(sandbox) => sandbox,
+            // What cannot be compiled runs nowhere.
+            Err(error @ (RuntimeError::Compile(_) | RuntimeError::Spec(_))) => {
+                return Ok(Outcome::Failed { reason: error.to_string() });
+            }
+            Err(error) => return Err(error.into()),
+        };
+        match sandbox.ended().await {
+            Exit::Completed { outputs, fuel } => {
+                let files = outputs.into_iter().map(|file| (file.path, file.file, file.bytes));
+                let files: Vec<(String, PathBuf, u64)> = files.collect();
+                let sum = files.iter().fold(0_u64, |sum, (.., bytes)| sum.saturating_add(*bytes));
+                if sum > OUTPUT_BYTES_MAX {
+                    let reason = format!("it left more than {OUTPUT_BYTES_MAX} bytes");
+                    return Ok(Outcome::Failed { reason });
+                }
+                let fuel = fuel.ok_or_else(|| NotRun::Broken("no fuel was counted".into()))?;
+                let hashed = tokio::task::spawn_blocking(move || hash(files)).await;
+                let outputs = hashed.map_err(|e| NotRun::Broken(e.to_string()))??;
+                Ok(Outcome::Completed { outputs, fuel })
+            }
+            Exit::Failed { reason } => Ok(Outcome::Failed { reason }),
+            Exit::Broken { reason } => Err(NotRun::Broken(reason)),
+            Exit::Stopped => Err(NotRun::Broken("it was stopped".into())),
+        }
+    }
+}
+
+fn hash(files: Vec<(String, PathBuf, u64)>) -> io::Result<Vec<GuestFile>> {
+    let hashed = files.into_iter().map(|(path, file, bytes)| {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update_reader(File::open(file)?)?;
+        Ok(GuestFile { path, hash: ContentHash(*hasher.finalize().as_bytes()), bytes })
+    });
+    hashed.collect()
+}
