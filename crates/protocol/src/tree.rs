@@ -22,11 +22,13 @@ use alloy::primitives::{Address, B256, U256, keccak256};
 use serde::{Deserialize, Serialize};
 
 mod chunk;
+pub mod multiproof;
 mod payees;
 #[cfg(test)]
 mod tests;
 
 use chunk::{Batch, Chunk, LEAVES, TOGETHER, parents, rehash};
+pub use multiproof::Multiproof;
 use payees::Payees;
 
 /// The hashes that lead from a leaf to the root, leaf's sibling first.
