@@ -5,7 +5,13 @@ import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 
 import { SimpleMerkleTree } from "@openzeppelin/merkle-tree";
-import { TypedDataEncoder, recoverAddress, solidityPackedKeccak256 } from "ethers";
+import {
+  TypedDataEncoder,
+  hexlify,
+  keccak256,
+  recoverAddress,
+  solidityPackedKeccak256,
+} from "ethers";
 
 const here = dirname(fileURLToPath(import.meta.url));
 const all = JSON.parse(readFileSync(join(here, "..", "test", "vectors.json"), "utf8"));
@@ -39,6 +45,20 @@ for (const [i, tree] of all.trees.entries()) {
     same(`tree ${i}, proof of ${supplier}`, SimpleMerkleTree.verify(tree.root, leaf, proof), true);
     const more = solidityPackedKeccak256(["address", "uint96"], [supplier, BigInt(cumulative) - 1n]);
     same(`tree ${i}, another amount`, SimpleMerkleTree.verify(tree.root, more, proof), false);
+  }
+  for (const [j, { leaves, claims, proof, flags, bits }] of tree.many.entries()) {
+    const many = { leaves, proof, proofFlags: flags };
+    same(`tree ${i}, proof ${j} of many`, SimpleMerkleTree.verifyMultiProof(tree.root, many), true);
+    same(`tree ${i}, its claims ${j}`, claims.map((claim) => keccak256(claim)), leaves);
+    const packed = flags.map((flag) => (flag ? "1" : "0")).join("");
+    const bytes = (packed.match(/.{1,8}/g) ?? []).map((eight) => parseInt(eight.padEnd(8, "0"), 2));
+    same(`tree ${i}, its bits ${j}`, hexlify(new Uint8Array(bytes)), bits);
+    const swapped = { ...many, leaves: [...leaves.slice(1), `0x${"00".repeat(32)}`] };
+    same(
+      `tree ${i}, another leaf ${j}`,
+      SimpleMerkleTree.verifyMultiProof(tree.root, swapped),
+      false,
+    );
   }
   const total = tree.leaves.reduce((sum, { cumulative }) => sum + BigInt(cumulative), 0n);
   same(`tree ${i}, total`, total, tree.total);

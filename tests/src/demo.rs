@@ -3,7 +3,10 @@
 //! Power comes on, a customer plugs in, a machine dies under load, a job is metered to the
 //! millisecond, suppliers are paid, and the books close to the last unit.
 
+mod court;
+mod market;
 mod report;
+mod stake;
 mod trust;
 
 use std::{
@@ -19,6 +22,8 @@ use crate::{
     grid::{Grid, GridConfig, Supplier, SupplierConfig, eventually, send},
     load::Load,
 };
+use court::Auditors;
+pub use market::Market;
 pub use report::{Chain, Job, Money, Part, Report, Savings, Service};
 pub use trust::Trust;
 
@@ -55,16 +60,17 @@ pub struct Told {
 /// Where the story is told: a line at a time.
 pub type Say<'a> = &'a (dyn Fn(String) + Send + Sync);
 
-/// Tells the story.
+/// Tells the story. What it found is held against what is promised by [`Report::check`].
 ///
 /// # Errors
-/// Where anything in it does not hold.
+/// Where it cannot be told to its end.
 pub async fn tell(options: &Options, say: Say<'_>) -> Result<Told> {
     let start = Instant::now();
     say("1. Power comes on".into());
     let grid = Grid::start(GridConfig {
         chain: options.chain.clone(),
         documented_ports: options.documented_ports,
+        min_stake: stake::MIN_STAKE,
         ..GridConfig::new(options.kinesis.clone(), options.data.clone())
     })
     .await?;
@@ -78,7 +84,10 @@ pub async fn tell(options: &Options, say: Say<'_>) -> Result<Told> {
         say(format!("   {name:<12} {tier:<11} process {} joined", supplier.pid()));
         suppliers.push(supplier);
     }
+    stake::none(&grid, &suppliers, say).await?;
     let lent_wei = trust::borrow(&grid, &grid.data(), &suppliers, say).await?;
+    stake::backed(&grid, &suppliers, say).await?;
+    let auditors = Auditors::enrol(&grid, &grid.data())?;
 
     say("2. A customer plugs in".into());
     let account = grid.account("25.00").await?;
@@ -115,11 +124,31 @@ pub async fn tell(options: &Options, say: Say<'_>) -> Result<Told> {
         ));
     }
 
+    // The verdict takes its time: auditors run the job, commit, and reveal.
+    let render = options.examples.join("render/render.wasm");
+    let claimed = court::cheat(&grid, &grid.data(), &render, &suppliers, say).await?;
+
     let chain = pay(&grid, &suppliers, say).await?;
     trust::grown(&grid, &grid.data(), &suppliers, say).await?;
-    let cheat = trust::equivocate(&grid, &grid.data(), say).await?;
 
-    say("7. The books close".into());
+    let folder = grid.data();
+    let market = market::moves(&grid, &folder, &options.examples.join("stopwatch"), say).await?;
+
+    say("7. Cheats lose their stake".into());
+    let (bonded_wei, slashed_wei) = trust::equivocate(&grid, &grid.data(), say).await?;
+    let verdict = court::judged(&grid, &grid.data(), claimed, &auditors, say).await?;
+    let trust = Trust {
+        lent_wei,
+        bonded_wei,
+        slashed_wei,
+        auditors: auditors.count(),
+        claim_status: verdict.status,
+        supplier_bonded_wei: verdict.bonded_wei,
+        supplier_slashed_wei: verdict.slashed_wei,
+    };
+    drop(auditors);
+
+    say("8. The books close".into());
     grid.cli(&["stop", "guestbook"]).await?;
     let totals = eventually("the last tick", async || {
         let before = grid.get("/v1/grid").await?["totals"].clone();
@@ -128,23 +157,22 @@ pub async fn tell(options: &Options, say: Say<'_>) -> Result<Told> {
         Ok((before == after).then_some(after))
     })
     .await?;
-    let money = Money::read(&totals)?;
-    let bills =
-        [grid.cli(&["usage", "guestbook"]).await?, grid.cli(&["usage", "stopwatch"]).await?];
+    let bills = bills(&grid).await?;
+    let money = Money::read(&totals, &bills)?;
     let savings = Savings::compute(&options.prices, &bills, money.customer_nanousd)?;
     let report = Report {
         service,
         job,
         money,
         chain,
-        trust: Trust { lent_wei, ..cheat },
+        market,
+        trust,
         savings,
         elapsed_ms: u64::try_from(start.elapsed().as_millis())?,
     };
     for line in report.closing() {
         say(line);
     }
-    report.check()?;
     Ok(Told { report, grid, suppliers })
 }
 
@@ -205,14 +233,18 @@ async fn pay(grid: &Grid, suppliers: &[Supplier], say: Say<'_>) -> Result<Chain>
     let endpoints = grid.endpoints()?;
     let url = format!("{}/api/entries", endpoints.ingress);
     let load = Load::start(&url, "guestbook.localhost", 100)?;
+    let mut earned_nanojoule = Vec::new();
     for _ in 0..4 {
         let mut line = String::from("   earned");
+        let mut all = 0;
         for supplier in suppliers {
             let state = grid.get(&format!("/v1/suppliers/{}", supplier.address)).await?;
             let earned = state["cumulative_nanojoule"].as_i64().unwrap_or(0);
+            all += earned;
             line += &format!("   {} {} JOULE", supplier.name, kinesis_protocol::NanoJoule(earned));
         }
         say(line);
+        earned_nanojoule.push(all);
         tokio::time::sleep(Duration::from_millis(1_000)).await;
     }
     let outcome = load.stop().await?;
@@ -251,6 +283,7 @@ async fn pay(grid: &Grid, suppliers: &[Supplier], say: Say<'_>) -> Result<Chain>
         kinesis_protocol::NanoJoule(withdrawn["nanojoule"].as_i64().unwrap_or(0))
     ));
     Ok(Chain {
+        earned_nanojoule,
         redeemed_nanojoule,
         redeemed_while_utility_down: redeemed_nanojoule > 0,
         withdrawn_nanousd,
@@ -265,6 +298,16 @@ async fn supply(grid: &Grid, supplier: &Supplier, what: &str) -> Result<Value> {
         args.extend(["--rpc", &rpc]);
     }
     grid.cli(&args).await
+}
+
+/// The bills of everything that the customer ever ran.
+async fn bills(grid: &Grid) -> Result<Vec<Value>> {
+    let apps = grid.cli(&["ps", "--all"]).await?;
+    let mut bills = Vec::new();
+    for app in apps.as_array().with_context(|| format!("no apps in {apps}"))? {
+        bills.push(grid.cli(&["usage".to_owned(), text(app, "name")]).await?);
+    }
+    Ok(bills)
 }
 
 /// The first replica in a role.

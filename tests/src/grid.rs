@@ -65,14 +65,16 @@ pub struct GridConfig {
     pub documented_ports: bool,
     /// The address that its parts listen on.
     pub host: String,
+    /// The stake in JOULE without which a supplier gets no work.
+    pub min_stake: &'static str,
 }
 
 impl GridConfig {
-    /// Free ports on the loopback address, and the embedded chain.
+    /// Free ports on the loopback address, the embedded chain, and no stake asked for.
     #[must_use]
     pub fn new(kinesis: PathBuf, data: PathBuf) -> Self {
         let host = "127.0.0.1".to_owned();
-        Self { kinesis, data, chain: None, documented_ports: false, host }
+        Self { kinesis, data, chain: None, documented_ports: false, host, min_stake: "0" }
     }
 }
 
@@ -142,6 +144,21 @@ impl Supplier {
         send(self.pid(), signal)
     }
 
+    /// Ends it as an owner does who is in a hurry: told twice, it does not wait for others to take
+    /// over what it serves.
+    ///
+    /// # Errors
+    /// Where it does not exit in time, or not with success.
+    pub async fn leave(mut self) -> Result<()> {
+        self.signal(Signal::SIGTERM)?;
+        if tokio::time::timeout(Duration::from_secs(2), self.child.wait()).await.is_err() {
+            self.signal(Signal::SIGTERM)?;
+        }
+        let status = self.exited().await?;
+        ensure!(status.success(), "{} ended with {status}", self.name);
+        Ok(())
+    }
+
     /// Waits until it has exited.
     ///
     /// # Errors
@@ -162,7 +179,8 @@ pub fn send(pid: i32, signal: Signal) -> Result<()> {
 
 fn command(kinesis: &Path) -> Command {
     let mut command = Command::new(kinesis);
-    command.kill_on_drop(true).stdin(Stdio::null());
+    // In groups of their own: Ctrl-C reaches whoever started them, which stops them in order.
+    command.kill_on_drop(true).stdin(Stdio::null()).process_group(0);
     // SAFETY: prctl is async-signal-safe and touches nothing of the parent.
     unsafe {
         command.pre_exec(|| {
@@ -217,6 +235,7 @@ impl Grid {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let mut command = command(&config.kinesis);
         command.args(["up", "--suppliers", "0", "--data"]).arg(config.data.join("grid"));
+        command.args(["--min-stake", config.min_stake]);
         if let Some(chain) = &config.chain {
             command.args(["--chain", chain]);
         }
@@ -311,7 +330,9 @@ impl Grid {
             if let Some(joined) = joined {
                 let text = |key: &str| joined[key].as_str().unwrap_or_default().to_owned();
                 let (node, address) = (text("node"), text("supplier"));
-                if self.node_state(&node).await.as_deref() == Some("up") {
+                let state = self.node_state(&node).await;
+                // Without the stake that is asked for it is there, too.
+                if matches!(state.as_deref(), Some("up" | "withheld")) {
                     let name = config.name.clone();
                     return Ok(Supplier { name, data, address, node, child });
                 }
@@ -369,6 +390,17 @@ impl Grid {
             String::from_utf8_lossy(&output.stdout).into_owned(),
             String::from_utf8_lossy(&output.stderr).into_owned(),
         ))
+    }
+
+    /// Starts a command that goes on by itself, with a log of this name. Killed when dropped.
+    ///
+    /// # Errors
+    /// Where it cannot be started.
+    pub fn background<S: AsRef<std::ffi::OsStr>>(&self, name: &str, args: &[S]) -> Result<Child> {
+        let mut command = command(&self.config.kinesis);
+        command.args(args).env("KINESIS_CONFIG", self.config.data.join("customer.toml"));
+        log_to(&mut command, &self.config.data.join(format!("{name}.log")))?;
+        Ok(command.spawn()?)
     }
 
     /// Opens a customer's account with a balance; later [`Grid::cli`] calls act for it.

@@ -19,6 +19,9 @@ pub struct Outcome {
     pub failed: u64,
     /// The longest time between two successes, in milliseconds.
     pub longest_gap_ms: f64,
+    /// The longest that a success took, in milliseconds: what whoever was on the machine that failed
+    /// has waited, where others were served meanwhile.
+    pub slowest_ms: f64,
     /// What went wrong, and how often.
     pub faults: BTreeMap<String, u64>,
 }
@@ -26,6 +29,7 @@ pub struct Outcome {
 #[derive(Debug, Default)]
 struct Record {
     answered: Vec<Instant>,
+    slowest: Duration,
     faults: BTreeMap<String, u64>,
     requests: u64,
 }
@@ -66,6 +70,7 @@ impl Load {
                 let request = http.get(&url).header("host", &host);
                 let to = Arc::clone(&to);
                 asked.spawn(async move {
+                    let begun = Instant::now();
                     let answer = async {
                         let answer = request.send().await.map_err(|e| format!("{e:?}"))?;
                         let status = answer.status();
@@ -73,7 +78,11 @@ impl Load {
                         if status.is_success() { Ok(()) } else { Err(format!("{status}: {body}")) }
                     };
                     match answer.await {
-                        Ok(()) => to.lock().answered.push(Instant::now()),
+                        Ok(()) => {
+                            let mut record = to.lock();
+                            record.slowest = record.slowest.max(begun.elapsed());
+                            record.answered.push(Instant::now());
+                        }
                         Err(fault) => *to.lock().faults.entry(fault).or_default() += 1,
                     }
                 });
@@ -103,6 +112,7 @@ impl Load {
             requests: record.requests,
             failed: record.faults.values().sum(),
             longest_gap_ms: gap.as_secs_f64() * 1000.0,
+            slowest_ms: record.slowest.as_secs_f64() * 1000.0,
             faults: std::mem::take(&mut record.faults),
         })
     }

@@ -136,6 +136,10 @@ impl Agent {
         }
         for utility in &config.utilities {
             let Some(peer) = node.peer(utility.node) else { continue };
+            if let Some(address) = config.expects {
+                // It was made a moment ago: nothing is set yet.
+                let _ = peer.expects.set(address);
+            }
             tasks.spawn(session::serve(node.clone(), peer, endpoint.clone(), utility.clone()));
         }
         let rpc_url = config.rpc_url.clone();

@@ -290,6 +290,8 @@ mod tests {
                 granted: Resources::default(),
                 prices: Prices::default(),
                 term_ms: 1000,
+                audit: None,
+                sla: None,
             },
             ending: None,
         }

@@ -6,7 +6,7 @@
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use kinesis_chain::Key;
-use kinesis_protocol::{NanoJoule, NanoUsd, NodeInfo, Prices, Resources, Tier};
+use kinesis_protocol::{Address, NanoJoule, NanoUsd, NodeInfo, Prices, Resources, Tier};
 use kinesis_runtime::{IsolationPolicy, RunnerCommand};
 use kinesis_wire::UtilityAddr;
 
@@ -40,6 +40,9 @@ pub struct AgentConfig {
     /// The supplier's key, where somebody has opened it already. `None`: the plain file
     /// `supplier.key` in the data directory, made where there is none.
     pub key: Option<Key>,
+    /// Whom the utility has to prove to be on chain: the address that signs its roots. `None`: whoever
+    /// answers is believed to be whom it says.
+    pub expects: Option<Address>,
     /// The most that silence may cost, over all leases together; past it no terms are signed.
     /// `None`: what the supplier has at stake, as its utility says.
     pub max_penalty: Option<NanoJoule>,
@@ -108,6 +111,7 @@ impl AgentConfig {
             rpc_url: None,
             exposure_max: NanoUsd(100_000_000),
             key: None,
+            expects: None,
             max_penalty: None,
             watts_per_core: 8,
             bind: None,

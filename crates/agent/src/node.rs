@@ -4,14 +4,14 @@ mod meter;
 
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::Duration,
 };
 
-use kinesis_chain::Key;
+use kinesis_chain::{Joules, Key};
 use kinesis_protocol::{
-    Ending, Epoch, LeaseId, LeaseReport, LeaseSpec, LeaseState, NanoJoule, NodeId, NodeInfo,
-    Resources, U256,
+    Address, Ending, Epoch, LeaseId, LeaseReport, LeaseSpec, LeaseState, NanoJoule, NodeId,
+    NodeInfo, Resources, U256,
 };
 use kinesis_wire::Link;
 use parking_lot::Mutex;
@@ -55,6 +55,8 @@ pub(crate) struct Peer {
     pub rejected: Mutex<Option<String>>,
     /// What it says of the supplier's stake.
     pub standing: Mutex<Said>,
+    /// Who it has to be on chain; unset where nobody was named.
+    pub expects: OnceLock<Address>,
 }
 
 impl Peer {
@@ -66,7 +68,16 @@ impl Peer {
             terms: Mutex::new(None),
             rejected: Mutex::new(None),
             standing: Mutex::default(),
+            expects: OnceLock::new(),
         }
+    }
+}
+
+impl Peer {
+    /// Why it gives this node no lease, and what it has read of the supplier's stake.
+    pub(crate) fn said(&self) -> (Option<String>, Option<Joules>) {
+        let said = self.standing.lock();
+        (said.withheld.clone(), said.stake_wei.map(Joules))
     }
 }
 

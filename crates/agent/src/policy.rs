@@ -6,6 +6,7 @@
 use kinesis_protocol::{
     Epoch, LeaseId, LeaseKey, LeaseSpec, Prices, Resources, Workload,
     lease::{GuestFile, OUTPUT_FILES_MAX},
+    result::ENGINE,
 };
 
 /// The most leases one agent holds, endings that wait to be recorded included.
@@ -102,6 +103,9 @@ fn refusal(situation: &Situation<'_>, spec: &LeaseSpec) -> Option<String> {
 
 /// What no honest utility asks for.
 fn nonsense(situation: &Situation<'_>, spec: &LeaseSpec) -> Option<String> {
+    if spec.workload == Workload::Unknown {
+        return Some("this agent does not know this kind of workload: it needs a newer one".into());
+    }
     if spec.granted.cpu_millis == 0 || spec.granted.mem_mib == 0 {
         return Some("a lease needs some CPU and some memory".into());
     }
@@ -110,6 +114,10 @@ fn nonsense(situation: &Situation<'_>, spec: &LeaseSpec) -> Option<String> {
     }
     if spec.standby && matches!(spec.workload, Workload::Job(_)) {
         return Some("a job has no standby".into());
+    }
+    if let Some(terms) = spec.audit.as_ref().filter(|terms| terms.engine != ENGINE) {
+        // Its result would be another, and signed.
+        return Some(format!("it is to be run by {}, this node has {ENGINE}", cut(&terms.engine)));
     }
     let program = spec.workload.program();
     if program.files.len() > OUTPUT_FILES_MAX {
@@ -171,6 +179,8 @@ mod tests {
             granted: Resources { cpu_millis, mem_mib: 1, ..Resources::default() },
             prices: Prices::default(),
             term_ms: 1000,
+            audit: None,
+            sla: None,
         }
     }
 
@@ -230,6 +240,8 @@ mod tests {
             service.program.component_bytes = 101;
         }
         refused(&decide(&situation, &vast), "artifacts");
+        let newer = LeaseSpec { workload: Workload::Unknown, ..spec(3, 400) };
+        refused(&decide(&situation, &newer), "does not know this kind of workload");
         situation.paused = Some("paused by its owner".into());
         refused(&decide(&situation, &spec(3, 400)), "paused");
     }

@@ -131,6 +131,12 @@ async fn connected(
     // It says so again where that still holds.
     peer.standing.lock().withheld = None;
     let (terms, price) = (welcome.terms, welcome.price);
+    if let Some(expected) = peer.expects.get().filter(|who| **who != terms.payer.utility) {
+        return Err(Lost::Rejected(format!(
+            "{expected} was to be supplied, and {} answers there",
+            terms.payer.utility
+        )));
+    }
     {
         let (node, peer) = (node.clone(), peer.clone());
         let remember = move || {

@@ -64,6 +64,8 @@ pub struct Behaviour {
     pub answers_in: Duration,
     /// How often a heartbeat is sent.
     pub heartbeat: Duration,
+    /// Answer benchmarks with work that was not done.
+    pub invents_benchmark: bool,
 }
 
 impl Default for Behaviour {
@@ -75,6 +77,7 @@ impl Default for Behaviour {
             job: JobScript::Completes { after: Duration::from_millis(20), outputs: Vec::new() },
             answers_in: Duration::ZERO,
             heartbeat: Duration::from_millis(HEARTBEAT_MS),
+            invents_benchmark: false,
         }
     }
 }

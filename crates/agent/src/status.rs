@@ -93,14 +93,18 @@ pub struct LeaseStatus {
 impl Node {
     /// This node at a glance.
     pub(crate) fn status(&self) -> Status {
-        let utilities = self.peers.values().map(|peer| UtilityStatus {
-            node: peer.node,
-            connected: peer.link.borrow().is_some(),
-            heard_ms: u64::try_from(peer.heard.lock().elapsed().as_millis()).unwrap_or(u64::MAX),
-            rejected: peer.rejected.lock().clone(),
-            refuses: self.refusal(peer.node),
-            withheld: peer.standing.lock().withheld.clone(),
-            stake: peer.standing.lock().stake_wei.map(Joules),
+        let utilities = self.peers.values().map(|peer| {
+            let (withheld, stake) = peer.said();
+            UtilityStatus {
+                node: peer.node,
+                connected: peer.link.borrow().is_some(),
+                heard_ms: u64::try_from(peer.heard.lock().elapsed().as_millis())
+                    .unwrap_or(u64::MAX),
+                rejected: peer.rejected.lock().clone(),
+                refuses: self.refusal(peer.node),
+                withheld,
+                stake,
+            }
         });
         let leases = self.leases().into_iter().map(|lease| {
             let report = lease.report();

@@ -71,12 +71,27 @@ impl<'de> Deserialize<'de> for Joules {
 }
 
 /// `amount` billionths-and-the-like as a decimal number: `1500` of three decimals is `1.5`.
-pub(crate) fn decimal(amount: U256, decimals: usize) -> String {
+#[must_use]
+pub fn decimal(amount: U256, decimals: usize) -> String {
     let digits = format!("{amount:0>width$}", amount = amount.to_string(), width = decimals + 1);
     let (whole, fraction) = digits.split_at(digits.len() - decimals);
     match fraction.trim_end_matches('0') {
         "" => whole.to_owned(),
         fraction => format!("{whole}.{fraction}"),
+    }
+}
+
+/// A number of 256 bits is text in JSON.
+pub(crate) mod text {
+    use alloy::primitives::U256;
+    use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _};
+
+    pub(crate) fn serialize<S: Serializer>(number: &U256, s: S) -> Result<S::Ok, S::Error> {
+        s.collect_str(number)
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<U256, D::Error> {
+        U256::from_str_radix(&String::deserialize(d)?, 10).map_err(D::Error::custom)
     }
 }
 

@@ -129,6 +129,14 @@ impl Client {
     }
 }
 
+/// The chain that an endpoint serves.
+///
+/// # Errors
+/// Where the URL is none, or the endpoint does not answer.
+pub async fn chain_id(rpc_url: &str) -> Result<u64, ChainError> {
+    provider(rpc_url)?.get_chain_id().await.map_err(unreachable_or_refused)
+}
+
 /// Speaks JSON-RPC over HTTP; contacts nothing yet. Answers are bounded in size and time.
 pub(crate) fn provider(rpc_url: &str) -> Result<DynProvider, ChainError> {
     let bad = || ChainError::Url(printable(rpc_url.as_bytes()));

@@ -74,6 +74,11 @@ sol!(
 );
 sol!(
     #[derive(Debug, PartialEq, Eq)]
+    UniswapV2Market,
+    "../../contracts/artifacts/UniswapV2Market.json"
+);
+sol!(
+    #[derive(Debug, PartialEq, Eq)]
     ERC1967Proxy,
     "../../contracts/artifacts/ERC1967Proxy.json"
 );
@@ -97,6 +102,20 @@ sol! {
         bytes32 nodeKey;
         uint64 sequence;
         uint64 deadline;
+    }
+}
+
+sol! {
+    /// What a deployment needs of a Uniswap v2 router.
+    #[derive(Debug, PartialEq, Eq)]
+    interface IUniswapV2Router02 {
+        function factory() external view returns (address);
+    }
+    /// What a deployment needs of a Uniswap v2 factory.
+    #[derive(Debug, PartialEq, Eq)]
+    interface IUniswapV2Factory {
+        function getPair(address a, address b) external view returns (address);
+        function createPair(address a, address b) external returns (address);
     }
 }
 

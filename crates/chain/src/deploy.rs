@@ -6,25 +6,23 @@
 //! the timelock, whose only proposer is the governor; the deployer keeps no right.
 
 mod config;
+mod deployment;
+mod file;
 mod plan;
+mod verify;
 
-use alloy::primitives::{Address, U256};
+use alloy::primitives::Address;
 use serde::{Deserialize, Serialize};
-use tokio::task::JoinSet;
 
 pub use config::{
     AuditsConfig, DeployConfig, DisputesConfig, ExchangeConfig, GovernanceConfig, INVESTOR,
-    PoolConfig, StakeConfig,
+    PoolConfig, StakeConfig, UniswapConfig,
 };
-use plan::{Creation, Plan};
+pub use deployment::{DeployPreview, DeployStep, Deployment};
+use plan::Plan;
+pub use verify::{Check, verify};
 
-use crate::{
-    ChainError, Key,
-    client::Client,
-    contracts::{Joule, TimelockController},
-    dev,
-    embedded::FACTORY,
-};
+use crate::{ChainError, Key, client::Client, dev};
 
 /// Where the contracts are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,6 +33,9 @@ pub struct Contracts {
     pub joule: Address,
     /// The payment escrow.
     pub escrow: Address,
+    /// The block before which none of them was there: logs are looked for from here on.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub from_block: u64,
     /// Everything else; `None` where only the escrow was named.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub protocol: Option<ProtocolContracts>,
@@ -87,8 +88,13 @@ impl Contracts {
 impl Plan {
     const fn contracts(&self, chain_id: u64) -> Contracts {
         let (joule, escrow) = (self.joule, self.escrow);
-        Contracts { chain_id, joule, escrow, protocol: Some(self.protocol) }
+        Contracts { chain_id, joule, escrow, from_block: 0, protocol: Some(self.protocol) }
     }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes fields by reference")]
+const fn is_zero(block: &u64) -> bool {
+    *block == 0
 }
 
 /// Deploys with the parameters for development on a development chain and with the default ones
@@ -114,85 +120,5 @@ pub async fn deploy_with(
     deployer: &Key,
     config: &DeployConfig,
 ) -> Result<Contracts, ChainError> {
-    let client = Client::new(rpc_url, deployer.clone())?;
-    let chain_id = client.chain_id().await?;
-    if chain_id != dev::CHAIN_ID && config.exchange.usd.is_none() {
-        return Err(ChainError::NoStablecoin);
-    }
-    let plan = Plan::new(deployer.address(), config);
-    let missing = missing(&client, &plan.creations).await?;
-    if !missing.is_empty() && !client.has_code(FACTORY).await? {
-        return Err(ChainError::NoContract {
-            what: "deterministic deployment proxy",
-            address: FACTORY,
-        });
-    }
-    for creation in missing {
-        create(&client, creation).await?;
-    }
-    set_up(&client, &plan).await?;
-    vote_as_deployer(&client, plan.joule).await?;
-    Ok(plan.contracts(chain_id))
-}
-
-/// Which of these are not there yet, in their order.
-async fn missing<'a>(
-    client: &Client,
-    all: &'a [Creation],
-) -> Result<Vec<&'a Creation>, ChainError> {
-    let mut asked = JoinSet::new();
-    for (i, creation) in all.iter().enumerate() {
-        let (client, address) = (client.clone(), creation.address());
-        asked.spawn(async move { (i, client.has_code(address).await) });
-    }
-    let mut there = vec![false; all.len()];
-    while let Some(answer) = asked.join_next().await {
-        let (i, found) = answer.expect("asking does not panic");
-        there[i] = found?;
-    }
-    let with = all.iter().zip(there);
-    Ok(with.filter_map(|(creation, there)| (!there).then_some(creation)).collect())
-}
-
-/// Creates what was not there a moment ago.
-async fn create(client: &Client, creation: &Creation) -> Result<(), ChainError> {
-    let sent = client.transact(FACTORY, creation.call(), U256::ZERO).await;
-    // Two deployments at once create the same contracts: the second one's failure is no failure.
-    let address = creation.address();
-    if client.has_code(address).await? {
-        return Ok(());
-    }
-    sent?;
-    Err(ChainError::NoContract { what: "contract of ours after its creation", address })
-}
-
-/// The timelock's first operation, after which the deployer has no right left.
-async fn set_up(client: &Client, plan: &Plan) -> Result<(), ChainError> {
-    let (timelock, id) = (plan.protocol.timelock, plan.setup.id());
-    let done =
-        async || client.read(timelock, &TimelockController::isOperationDoneCall { id }).await;
-    let known = async || client.read(timelock, &TimelockController::isOperationCall { id }).await;
-    if done().await? {
-        return Ok(());
-    }
-    if !known().await? {
-        let sent = client.send(timelock, &plan.setup.schedule()).await;
-        // As in `create`: another run of this deployment may have been faster.
-        if !known().await? {
-            sent?;
-        }
-    }
-    let sent = client.send(timelock, &plan.setup.execute()).await;
-    if done().await? { Ok(()) } else { sent.map(drop) }
-}
-
-/// Lets what the deployer holds vote. Balances vote only where their holder said for whom.
-async fn vote_as_deployer(client: &Client, joule: Address) -> Result<(), ChainError> {
-    let delegatee = client.signer().address();
-    let holds = client.read(joule, &Joule::balanceOfCall { account: delegatee }).await?;
-    let votes = client.read(joule, &Joule::delegatesCall { account: delegatee }).await?;
-    if !holds.is_zero() && votes.is_zero() {
-        client.send(joule, &Joule::delegateCall { delegatee }).await?;
-    }
-    Ok(())
+    Deployment::new(rpc_url, deployer.clone(), config.clone()).await?.run(&|_, _| {}).await
 }

@@ -42,6 +42,12 @@ pub fn key(index: usize) -> Key {
     Key::from_bytes(KEYS[index % ACCOUNTS]).expect("these are keys")
 }
 
+/// Whether everybody knows the key of this account.
+#[must_use]
+pub fn is_known(account: Address) -> bool {
+    (0..ACCOUNTS).any(|index| key(index).address() == account)
+}
+
 /// Tops an account up to at least `wei` of the native coin, for gas. Does nothing where it holds
 /// that already, and on a chain whose id is not [`CHAIN_ID`]. Safe to call from many processes at
 /// once.

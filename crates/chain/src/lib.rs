@@ -32,6 +32,7 @@ pub mod error;
 pub mod events;
 pub mod journal;
 pub mod key;
+mod logs;
 pub mod protocol;
 pub mod refusal;
 mod sender;
@@ -40,6 +41,7 @@ pub mod signer;
 
 pub use agreement::{Agreement, Agreements};
 pub use amount::Joules;
+pub use client::chain_id;
 pub use deploy::{Contracts, DeployConfig, ProtocolContracts, deploy, deploy_with};
 pub use embedded::{ChainConfig, EmbeddedChain};
 pub use error::ChainError;
@@ -48,7 +50,8 @@ pub use journal::{
     FileJournal, Intent, Journal, JournalError, MemoryJournal, Recorded, intent_key,
 };
 pub use key::{Key, Passphrase};
+pub use logs::{LogPlace, LogPlaceError};
 pub use protocol::Protocol;
 pub use sender::{Finality, SendPolicy, Until};
-pub use settlement::{EscrowState, Redeemed, Settlement, Withdrawal};
+pub use settlement::{EscrowState, PaidSupplier, Redeemed, Settlement, Withdrawal};
 pub use signer::Signer;

@@ -43,6 +43,7 @@ use crate::{
     ChainError, Contracts, Joules, Journal, ProtocolContracts, SendPolicy, Settlement, Signer,
     client::Client,
     contracts::{DevDollar, Joule},
+    logs::Backwards,
     sender::Sender,
 };
 
@@ -195,9 +196,16 @@ impl Protocol {
         }
     }
 
+    /// The logs that a filter selects, whose range of blocks is known to be short.
     async fn logs(&self, filter: &Filter) -> Result<Vec<Log>, ChainError> {
         self.client.expect_chain(self.contracts.chain_id).await?;
         self.client.logs(filter).await
+    }
+
+    /// The logs that a filter selects, from block `from` (the newest where it is `None`) backwards.
+    async fn logs_back(&self, filter: Filter, from: Option<u64>) -> Result<Backwards, ChainError> {
+        self.client.expect_chain(self.contracts.chain_id).await?;
+        Backwards::new(&self.client, filter, self.contracts.from_block, from).await
     }
 
     /// Lets `spender` take this much JOULE for its call `C`, where it may not yet.

@@ -3,6 +3,7 @@
 //! Every transaction is an intent in a [`Journal`], recorded before it is sent and followed until it
 //! is final, so that a restart in between changes nothing. Signing needs no endpoint.
 
+mod many;
 mod redeem;
 mod trade;
 
@@ -17,6 +18,7 @@ use kinesis_protocol::{PaymentRoot, SignedRoot};
 use serde::{Deserialize, Serialize};
 use tokio::sync::OnceCell;
 
+pub use many::PaidSupplier;
 pub use redeem::Redeemed;
 pub use trade::{MarketPrice, MarketTokens, Order, Side, Traded};
 
@@ -135,7 +137,8 @@ impl Settlement {
             return Err(ChainError::NoContract { what: "payment escrow", address: self.escrow });
         }
         let joule = self.joule().await?;
-        Ok(Contracts { chain_id: self.chain_id, joule, escrow: self.escrow, protocol: None })
+        let (chain_id, escrow) = (self.chain_id, self.escrow);
+        Ok(Contracts { chain_id, joule, escrow, from_block: 0, protocol: None })
     }
 
     /// Calls a contract in a transaction, once for each idempotency `key`, and gives its receipt.

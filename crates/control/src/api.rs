@@ -4,6 +4,7 @@
 //! Unix epoch (`_at_ms`). Every type serializes to the JSON the API returns.
 
 mod apps;
+mod desk;
 mod event;
 mod fleet;
 mod money;
@@ -11,6 +12,7 @@ mod quote;
 mod schema;
 
 pub use apps::*;
+pub use desk::*;
 pub use event::*;
 pub use fleet::*;
 pub use money::*;

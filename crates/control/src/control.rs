@@ -4,13 +4,18 @@
 //! | --- | --- |
 //! | `act` | carries out what the grid wants |
 //! | `fleet` | connections, hellos, heartbeats, lifelines |
+//! | `standing` | what stake stands behind each node |
+//! | `pledge` | what suppliers sign about leases, and its acknowledgement |
 //! | `streams` | artifacts, outputs, logs |
 //! | `record` | what must last |
 //! | `ledger` | the second's tick, the escrow |
 //! | `judge` | budgets and balances |
 //! | `outlet` | what customers and operators ask for |
+//! | `gone` | apps that are over, and who asks for them |
 //! | `views` | what they are shown |
 //! | `withdraw` | suppliers who want USD |
+//! | `price` | what a JOULE costs |
+//! | `desk` | the inventory of USD and JOULE |
 //!
 //! The grid's lock is held for as long as it takes to carry out what cannot wait (frames are queued,
 //! routes are swapped); nothing awaits while it is held. Locks are taken in the order grid, replicas,
@@ -18,13 +23,19 @@
 
 mod act;
 mod clock;
+mod desk;
 mod fleet;
+mod gone;
 mod judge;
 mod ledger;
 mod outlet;
 mod owed;
+mod pledge;
+mod price;
 mod record;
 mod restore;
+mod results;
+mod standing;
 mod streams;
 mod views;
 mod withdraw;
@@ -40,13 +51,13 @@ use std::{
 };
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use kinesis_protocol::{Address, AppId, LeaseId, NanoJoule, NodeId, U256};
+use kinesis_protocol::{Address, AppId, JoulePrice, LeaseId, NanoJoule, NodeId, U256};
 use kinesis_store::{Artifacts, Store, Terms};
 use kinesis_wire::{Endpoint, http::LeaseTraffic};
 use parking_lot::Mutex;
 use tokio::{
     net::TcpListener,
-    sync::{Notify, broadcast, watch},
+    sync::{Notify, Semaphore, broadcast, watch},
     task::JoinSet,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -55,13 +66,17 @@ use tracing::{error, warn};
 use crate::{
     ControlConfig, ControlError, Cover,
     api::{AppState, Event, GridView},
+    desk::Desk,
     grid::{Grid, GridConfig, Node},
+    price::PriceBook,
     routes::{AppRoute, ReplicaRoute, Routes},
     settle::{Payer, Settle},
 };
 use clock::{Clock, millis};
 use fleet::Session;
 use ledger::{Ledger, SignedTree};
+use pledge::Pledges;
+use standing::Standings;
 
 /// How often the grid is told that time has passed.
 const PASSING: Duration = Duration::from_millis(50);
@@ -69,6 +84,8 @@ const PASSING: Duration = Duration::from_millis(50);
 const LOAD_EVERY: u32 = 5;
 /// How long the chain may take to answer at a start.
 const CHAIN_TIMEOUT: Duration = Duration::from_secs(30);
+/// Questions about hosts without a route at a time.
+const ASKING_MAX: usize = 2;
 /// Events that a slow watcher may be behind.
 const EVENTS_MAX: usize = 1_024;
 
@@ -120,9 +137,19 @@ pub struct Control {
     cover: Mutex<Option<Cover>>,
     owed_total: Mutex<U256>,
     fund: Notify,
+    /// Held while JOULE moves from the wallet into escrow.
+    depositing: tokio::sync::Mutex<()>,
+    prices: Mutex<PriceBook>,
+    /// What one JOULE costs until the next tick.
+    price: Mutex<JoulePrice>,
+    seen: Mutex<Option<desk::Seen>>,
     url_template: ArcSwap<String>,
     deploying: tokio::sync::Mutex<()>,
+    /// Questions about hosts without a route that the store is asked at a time.
+    asking: Semaphore,
     withdrawing: tokio::sync::Mutex<()>,
+    standings: Standings,
+    pledges: Pledges,
     page: tokio::sync::Mutex<Option<(Instant, GridView)>>,
     tasks: TaskTracker,
     stopping: CancellationToken,
@@ -150,6 +177,8 @@ impl Control {
     ) -> Result<Arc<Self>, ControlError> {
         let fee_bp = fee_of(settle.as_ref()).await?;
         let terms = Terms { margin_bp: config.margin_bp, fee_bp };
+        let clock = Clock::start();
+        let (prices, price) = price::open_book(&config, &store, settle.as_ref(), clock).await?;
         let listener = match config.lifeline {
             None => None,
             Some(addr) => {
@@ -165,12 +194,13 @@ impl Control {
         {
             warn!(dir = %dir.display(), error = %problem, "logs will not be kept");
         }
-        let clock = Clock::start();
+        let pledges = Pledges::open(config.agreements_dir.clone())?;
         let grid = Grid::new(
             GridConfig {
                 grace_ms: millis(config.grace),
                 drain_ms: millis(config.drain),
                 term_ms: millis(config.lease_term),
+                covered_ms: millis(config.cover),
                 markup_bp: config.margin_bp.saturating_add(fee_bp),
                 ..GridConfig::default()
             },
@@ -206,18 +236,34 @@ impl Control {
             cover: Mutex::default(),
             owed_total: Mutex::default(),
             fund: Notify::new(),
+            depositing: tokio::sync::Mutex::default(),
+            prices: Mutex::new(prices),
+            price: Mutex::new(price),
+            seen: Mutex::default(),
             url_template: ArcSwap::from_pointee("http://{app}.localhost:8080".to_owned()),
             deploying: tokio::sync::Mutex::default(),
+            asking: Semaphore::new(ASKING_MAX),
             withdrawing: tokio::sync::Mutex::default(),
+            standings: Standings::default(),
+            pledges,
             page: tokio::sync::Mutex::default(),
             tasks: TaskTracker::new(),
             stopping: CancellationToken::new(),
         });
+        control.ask_for_results();
         control.restore_payments().await?;
         control.restore_grid().await?;
         control.spawn(Self::treasure(Arc::clone(&control)));
+        if let Some(market) = control.settle.market() {
+            let (config, store) = (control.config.desk.clone(), control.store.clone());
+            let desk = Desk::new(config, store, Arc::clone(&market));
+            control.spawn(Self::keep_price(Arc::clone(&control), market));
+            control.spawn(Self::keep_desk(Arc::clone(&control), desk));
+        }
         control.spawn(Self::keep_time(Arc::clone(&control)));
         control.spawn(Self::keep_ticking(Arc::clone(&control)));
+        control.spawn(Self::keep_standings(Arc::clone(&control)));
+        control.spawn(Self::keep_word(Arc::clone(&control)));
         if let Some(listener) = listener {
             control.spawn(Self::accept_lifelines(Arc::clone(&control), listener));
         }
@@ -274,6 +320,7 @@ impl Control {
                 _ = every.tick() => {}
                 () = self.stopping.cancelled() => return,
             }
+            self.ask_for_results();
             // In a task of its own, so that a panic in one tick does not end all of them.
             let mut one = JoinSet::new();
             let this = Arc::clone(&self);
@@ -339,7 +386,9 @@ impl Control {
         let mut changed = self.changed.subscribe();
         loop {
             changed.borrow_and_update();
-            let route = self.routes.load().apps.get(&app).cloned().ok_or(NotReady::Unknown)?;
+            let Some(route) = self.routes.load().apps.get(&app).cloned() else {
+                return Err(self.why_gone(app).await);
+            };
             match route.state {
                 AppState::Stopped => return Err(NotReady::Stopped),
                 AppState::OverBudget => return Err(NotReady::OverBudget),

@@ -16,10 +16,13 @@
 mod app;
 mod money;
 mod node;
+mod parts;
 mod place;
 mod quote;
 mod reconcile;
 mod report;
+mod result;
+mod standing;
 mod time;
 mod types;
 mod view;
@@ -31,8 +34,10 @@ use kinesis_protocol::{
 };
 
 pub use app::{App, AppSpec, PartPhase, PartSlot, Stop};
-pub use money::Exposure;
+pub use money::{Exposure, Spending};
 pub use quote::Snapshot;
+pub use result::Audited;
+pub use standing::is_held;
 pub use types::{Effect, GridConfig, Lease, Mark, Node, Over, PartOutcome, Phase};
 pub use view::{AppRoutes, Serving};
 
@@ -54,6 +59,10 @@ pub struct Grid {
     leases: BTreeMap<LeaseId, Lease>,
     by_app: BTreeMap<AppId, BTreeSet<LeaseId>>,
     balances: BTreeMap<AccountId, NanoUsd>,
+    spendings: BTreeMap<AppId, Spending>,
+    audited: Option<Audited>,
+    /// Why nodes get no new lease, beside what they say themselves.
+    withheld: BTreeMap<NodeId, String>,
     effects: Vec<Effect>,
     grace_until_ms: u64,
     passed_at_ms: u64,
@@ -89,6 +98,9 @@ impl Grid {
             leases: BTreeMap::new(),
             by_app: BTreeMap::new(),
             balances: BTreeMap::new(),
+            spendings: BTreeMap::new(),
+            audited: None,
+            withheld: BTreeMap::new(),
             effects: Vec::new(),
             passed_at_ms: now_ms,
             retried_at_ms: now_ms,
@@ -150,6 +162,7 @@ impl Grid {
             reason: None,
             told: AppState::Pending,
             unsatisfied: false,
+            starting: false,
             spec,
         };
         self.apps.insert(id, app);
@@ -172,6 +185,12 @@ impl Grid {
         }
         self.reconcile(now_ms, app);
         self.settle(app);
+    }
+
+    /// An app is deleted: what is left of it answers to no host any more.
+    pub fn delete_app(&mut self, now_ms: u64, app: AppId) {
+        self.stop_app(now_ms, app, Stop::Deleted);
+        self.effects.push(Effect::Routes(app));
     }
 
     /// Somebody waits for a service.
@@ -213,9 +232,11 @@ impl Grid {
             if let Some(app) = self.apps.get_mut(&app) {
                 app.not_before_ms = now_ms + 500;
                 app.unsatisfied = true;
-                for part in &mut app.parts {
+                for part in app.parts.iter_mut().filter(|part| part.has(id)) {
+                    let other = part.beside.take().filter(|other| *other != id);
                     if part.phase == PartPhase::Running(id) {
-                        part.phase = PartPhase::Queued { not_before_ms: now_ms + 500 };
+                        let queued = PartPhase::Queued { not_before_ms: now_ms + 500 };
+                        part.phase = other.map_or(queued, PartPhase::Running);
                     }
                 }
             }
@@ -263,10 +284,10 @@ impl Grid {
                 });
             self.effects.push(Effect::State(id, state, reason));
         }
-        // A service that was stopped is remembered: whoever asks for it is told so.
-        let forgotten = app.stop.is_some() && app.scale.is_none();
-        if forgotten && !self.by_app.contains_key(&id) {
+        // What is over is the store's to remember.
+        if app.stop.is_some() && !self.by_app.contains_key(&id) {
             self.apps.remove(&id);
+            self.spendings.remove(&id);
             self.effects.push(Effect::Routes(id));
         }
     }

@@ -15,6 +15,9 @@
 //! | [`routes`] | what the ingress sees |
 //! | [`control`] | the shell |
 //! | [`settle`] | what is needed of a chain |
+//! | [`market`] | what is needed of a market of USD and JOULE |
+//! | [`price`] | what a JOULE costs, and which prices are believed |
+//! | [`desk`] | when USD becomes JOULE and back, and how much |
 //! | [`indexer`] | what the chain's contracts told, read into the store |
 //! | [`api`] | what the outlet speaks of |
 //!
@@ -27,10 +30,13 @@ pub mod budget;
 mod chain_settle;
 pub mod config;
 pub mod control;
+pub mod desk;
 mod error;
 pub mod grid;
 pub mod indexer;
+pub mod market;
 pub mod meter;
+pub mod price;
 pub mod routes;
 pub mod scheduler;
 pub mod settle;

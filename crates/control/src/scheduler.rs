@@ -30,6 +30,8 @@ pub struct Request {
     /// The most that an hour in full use may cost, so that the account's balance lasts until its
     /// spending has been seen. `None`: nobody knows the balance.
     pub covered: Option<NanoUsd>,
+    /// The same for what is left of the app's budget. `None`: it has none, or is a job.
+    pub budgeted: Option<NanoUsd>,
     /// What comes on top of the node's own price, margin and fee together, in ten-thousandths.
     pub markup_bp: u32,
     /// Suppliers that hold the replica already: the standby must survive each of them.
@@ -200,6 +202,10 @@ fn refusal<T>(
         let why = "the account's balance does not last for what full use costs there";
         return Some(say(&|| why.into()));
     }
+    if request.budgeted.is_some_and(|budgeted| at_risk(request, node) > budgeted) {
+        let why = "what is left of its budget does not last for what full use costs there";
+        return Some(say(&|| why.into()));
+    }
     None
 }
 
@@ -309,6 +315,8 @@ mod tests {
         );
         let poor = Request { covered: Some(NanoUsd(1)), ..wanted() };
         says(poor, free.clone(), "balance does not last");
+        let spent = Request { budgeted: Some(NanoUsd(1)), ..wanted() };
+        says(spent, free.clone(), "left of its budget does not last");
         says(
             Request { refused_by: vec![(a.node, "owner is gaming".into())], ..wanted() },
             free.clone(),

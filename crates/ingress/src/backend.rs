@@ -22,6 +22,9 @@ pub trait Backend: Send + Sync + 'static {
         deadline: Instant,
     ) -> impl Future<Output = Result<Arc<AppRoute>, NotReady>> + Send;
 
+    /// Why nothing answers at a host that has no route; `suffix` is what follows an app's own name.
+    fn why_nothing_at(&self, host: &str, suffix: &str) -> impl Future<Output = NotReady> + Send;
+
     /// A stream to this lease failed. Returns at once.
     fn suspect(self: &Arc<Self>, lease: LeaseId);
 }
@@ -41,6 +44,10 @@ impl Backend for Control {
         deadline: Instant,
     ) -> impl Future<Output = Result<Arc<AppRoute>, NotReady>> + Send {
         Self::wait_ready(self, app, deadline)
+    }
+
+    fn why_nothing_at(&self, host: &str, suffix: &str) -> impl Future<Output = NotReady> + Send {
+        Self::why_nothing_at(self, host, suffix)
     }
 
     fn suspect(self: &Arc<Self>, lease: LeaseId) {

@@ -75,8 +75,14 @@ async fn forward<B: Backend>(
     }
     let (name, host) = head::host(&request).ok_or_else(Problem::no_host)?;
     let routes = backend.routes();
-    let route = routes.find(&name, suffix).cloned().ok_or_else(|| Problem::no_app(&name))?;
+    let route = routes.find(&name, suffix).cloned();
     drop(routes);
+    let Some(route) = route else {
+        return Err(match backend.why_nothing_at(&name, suffix).await {
+            NotReady::Unknown => Problem::no_app(&name),
+            why => Problem::not_ready(&why),
+        });
+    };
     match route.state {
         AppState::Stopped => return Err(Problem::not_ready(&NotReady::Stopped)),
         AppState::OverBudget => return Err(Problem::not_ready(&NotReady::OverBudget)),

@@ -87,12 +87,18 @@ pub(crate) enum Command {
     Logs(customer::Logs),
     /// Show a bill, line by line
     Usage(customer::Usage),
+    /// Show what a supplier signed of a deterministic job, and fetch its dossier
+    Result(customer::ResultOf),
     /// Go back to the version before
-    Rollback(customer::Named),
-    /// Stop an app
+    Rollback(customer::Rollback),
+    /// Stop an app: it keeps its name and its bill, and starts again when it is deployed
     Stop(customer::Named),
+    /// Delete an app that is stopped or over: its name is free, its bill stays
+    Delete(customer::Named),
     /// Show the machines of the grid
     Nodes,
+    /// Show what a JOULE costs, and how the utility converts
+    Desk,
 
     /// Bond stake, claim machines, publish offers
     Stake(protocol::stake::Stake),
@@ -100,12 +106,22 @@ pub(crate) enum Command {
     Pool(protocol::pool::Pool),
     /// Propose and vote: fees, upgrades, grants
     Gov(protocol::gov::Gov),
+    /// Show the price of JOULE, and trade it for US dollars
+    Exchange(protocol::exchange::Exchange),
+    /// As a utility: the money that pays suppliers
+    Escrow(protocol::escrow::Escrow),
+    /// Put the contracts on a chain, or check them
+    Protocol(protocol::deploy::Protocol),
     /// Redeem payment proofs on chain, your own or anybody's
     Redeem(protocol::Redeem),
     /// As a supplier: be paid in US dollars by the utility
     Withdraw(protocol::Withdraw),
-    /// Look at a utility's books, and accuse it
+    /// Look at a utility's books and at signed results, and accuse who cheated
     Audit(protocol::audit::Audit),
+    /// Leases whose terms were signed: accuse of silence, answer, give notice
+    Lease(protocol::lease::Lease),
+    /// Sit in the court of results: run jobs again, say what comes out
+    Auditor(protocol::results::Auditor),
 
     /// Print a completion script for a shell
     Completions(customer::Completions),
@@ -157,6 +173,7 @@ mod tests {
             &["usage"],
             &["rollback"],
             &["stop"],
+            &["delete"],
             &["nodes"],
             &["stake"],
             &["stake", "bond"],
@@ -169,11 +186,27 @@ mod tests {
             &["gov", "propose"],
             &["gov", "propose", "grant"],
             &["gov", "vote"],
+            &["protocol"],
+            &["protocol", "deploy"],
+            &["protocol", "verify"],
+            &["exchange"],
+            &["exchange", "buy"],
+            &["exchange", "quote"],
+            &["escrow"],
+            &["escrow", "show"],
+            &["escrow", "withdraw"],
             &["redeem"],
             &["withdraw"],
             &["audit"],
             &["audit", "books"],
             &["audit", "accuse"],
+            &["audit", "run"],
+            &["audit", "claim"],
+            &["audit", "commit"],
+            &["auditor"],
+            &["lease"],
+            &["lease", "accuse"],
+            &["result"],
             &["completions"],
         ] {
             insta::assert_snapshot!(format!("help_{}", path.join("_")), help(path));

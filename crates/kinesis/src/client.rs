@@ -5,7 +5,7 @@ mod transfer;
 use std::{net::IpAddr, time::Duration};
 
 use kinesis_control::api::{AccountView, AppView, Bill, DeployRequest, NewAccount, OutputView};
-use kinesis_protocol::manifest::app_name;
+use kinesis_protocol::{manifest::app_name, result::Dossier};
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
@@ -137,11 +137,20 @@ impl Client {
         self.get("/v1/apps").await
     }
 
+    /// Those that were deleted, too.
+    pub(crate) async fn apps_ever(&self) -> Result<Vec<AppView>> {
+        self.get("/v1/apps?deleted=true").await
+    }
+
     pub(crate) async fn app(&self, name: &str) -> Result<AppView> {
         self.get(&app_path(name, "")?).await
     }
 
     pub(crate) async fn stop(&self, name: &str) -> Result<AppView> {
+        self.post(&app_path(name, "/stop")?, &serde_json::json!({}), None).await
+    }
+
+    pub(crate) async fn delete(&self, name: &str) -> Result<AppView> {
         let path = app_path(name, "")?;
         self.json(&path, self.request(Method::DELETE, &path)).await
     }
@@ -150,12 +159,25 @@ impl Client {
         self.post(&app_path(name, "/rollback")?, &serde_json::json!({}), Some(key)).await
     }
 
+    /// A bill with all its lines, however many pages they are.
     pub(crate) async fn usage(&self, name: &str) -> Result<Bill> {
-        self.get(&app_path(name, "/usage")?).await
+        let path = app_path(name, "/usage")?;
+        let mut bill: Bill = self.get(&path).await?;
+        while let Some(before) = bill.next.take() {
+            let mut page: Bill = self.get(&format!("{path}?before={before}")).await?;
+            page.lines.append(&mut bill.lines);
+            (bill.lines, bill.next) = (page.lines, page.next);
+        }
+        Ok(bill)
     }
 
     pub(crate) async fn outputs(&self, name: &str) -> Result<Vec<OutputView>> {
         self.get(&app_path(name, "/outputs")?).await
+    }
+
+    /// What a supplier signed of a part, with all that it takes to run it again.
+    pub(crate) async fn dossier(&self, name: &str, part: u32) -> Result<Dossier> {
+        self.get(&app_path(name, &format!("/parts/{part}/result"))?).await
     }
 
     /// A replica's log, as it comes.

@@ -2,9 +2,11 @@
 
 pub(crate) mod account;
 pub(crate) mod deploy;
+pub(crate) mod desk;
 pub(crate) mod job;
 pub(crate) mod key;
 pub(crate) mod protocol;
+pub(crate) mod result;
 pub(crate) mod show;
 pub(crate) mod supply;
 

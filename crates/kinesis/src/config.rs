@@ -33,11 +33,13 @@ macro_rules! layered {
 }
 
 layered!(ChainSettings: rpc);
-layered!(SignerSettings: socket, holder, passphrase_file, chain_id, escrow, joule);
+layered!(SignerSettings: socket, holder, passphrase_file, chain_id, escrow, joule, leases,
+    exchange, usd);
 layered!(UpOwn: suppliers, chain, rpc);
-layered!(UtilitySettings: ingress, portal, relay, wire, lifeline, store, artifacts, escrow, series,
-    margin_bp, joule_price, escrow_deposit, domain, tls_cert, tls_key, signer, passphrase_file,
-    index_from);
+layered!(UtilitySettings: ingress, portal, relay, wire, lifeline, store, artifacts, escrow, exchange,
+    series, margin_bp, joule_price, escrow_deposit, desk_low, desk_high, desk_trade_max, desk_day_max,
+    desk_slippage_bp, domain, tls_cert, tls_key, signer, passphrase_file, index_from, min_stake,
+    contracts);
 
 impl Layered for UpSettings {
     fn over(self, below: Self) -> Self {
@@ -60,6 +62,9 @@ impl Layered for JoinSettings {
             exposure,
             watts_per_core,
             drain,
+            max_penalty,
+            passphrase_file,
+            contracts,
         } = self;
         // Prices are laid over one another counter by counter.
         for price in below.prices {
@@ -80,6 +85,9 @@ impl Layered for JoinSettings {
             exposure: exposure.or(below.exposure),
             watts_per_core: watts_per_core.or(below.watts_per_core),
             drain: drain.or(below.drain),
+            max_penalty: max_penalty.or(below.max_penalty),
+            passphrase_file: passphrase_file.or(below.passphrase_file),
+            contracts: contracts.or(below.contracts),
         }
     }
 }

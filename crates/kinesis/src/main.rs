@@ -7,6 +7,7 @@
 //! | [`profile`] | which utility a customer talks to, with which key |
 //! | [`role`] | the processes of a grid: chain, utility, agent, and `up`, which keeps them running |
 //! | [`command`] | the customer's, the supplier's and the protocol's commands |
+//! | [`auditing`] | running a deterministic job again |
 //! | [`client`] | the REST API |
 //! | [`output`] | tables, JSON, progress |
 //! | [`error`] | failures and exit codes |
@@ -14,6 +15,7 @@
 //! Standard output carries results and nothing else; logs, progress and failures go to standard
 //! error.
 
+mod auditing;
 mod bundle;
 mod cli;
 mod client;
@@ -71,6 +73,7 @@ fn run(cli: Cli, out: Output) -> Result<()> {
             | Command::Utility(_)
             | Command::Signer(_)
             | Command::Supply(_)
+            | Command::Auditor(_)
     );
     trace(match &cli.command {
         // What happens is told by `up` itself; its children log into files.
@@ -86,7 +89,10 @@ fn run(cli: Cli, out: Output) -> Result<()> {
         tokio::runtime::Builder::new_current_thread()
     };
     let runtime = runtime.enable_all().build().map_err(Error::io("start the runtime"))?;
-    let done = runtime.block_on(dispatch(cli, out));
+    // What a command sends to a chain is remembered until somebody has seen how it ended.
+    let words = command::protocol::runs::words(std::env::args_os());
+    let work = command::protocol::runs::scope(words, out, dispatch(cli, out));
+    let done = runtime.block_on(work);
     // What still runs in the background must not hold up the end.
     runtime.shutdown_background();
     done
@@ -107,16 +113,24 @@ async fn dispatch(cli: Cli, out: Output) -> Result<()> {
         Command::Run(args) => command::job::run(args, url, out).await,
         Command::Ps(args) => command::show::ps(args, url, out).await,
         Command::Logs(args) => command::show::logs(args, url, out).await,
+        Command::Result(args) => command::result::run(args, url, out).await,
         Command::Usage(args) => command::show::usage(args, url, out).await,
         Command::Rollback(args) => command::show::rollback(args, url, out).await,
         Command::Stop(args) => command::show::stop(args, url, out).await,
+        Command::Delete(args) => command::show::delete(args, url, out).await,
         Command::Nodes => command::show::nodes(url, out).await,
+        Command::Desk => command::desk::run(url, out).await,
         Command::Stake(args) => command::protocol::stake::run(args.command, out).await,
         Command::Pool(args) => command::protocol::pool::run(args.command, out).await,
         Command::Gov(args) => command::protocol::gov::run(args.command, out).await,
+        Command::Protocol(args) => command::protocol::deploy::run(args.command, out).await,
+        Command::Exchange(args) => command::protocol::exchange::run(args.command, out).await,
+        Command::Escrow(args) => command::protocol::escrow::run(args.command, out).await,
         Command::Redeem(args) => command::protocol::redeem::redeem(args, url, out).await,
         Command::Withdraw(args) => command::protocol::redeem::withdraw(args, url, out).await,
         Command::Audit(args) => command::protocol::audit::run(args.command, url, out).await,
+        Command::Lease(args) => command::protocol::lease::run(args.command, out).await,
+        Command::Auditor(args) => command::protocol::auditor::run(args, out).await,
         Command::Completions(_) => Ok(()),
     }
 }

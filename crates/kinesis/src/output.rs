@@ -80,6 +80,19 @@ impl Output {
         let _ = writeln!(anstream::stderr(), "{WARN}warning:{WARN:#} {text}");
     }
 
+    /// Something that happened beside the result, on standard error: a line of JSON for scripts, a
+    /// sentence for people.
+    pub(crate) fn aside<T: Serialize>(self, value: &T, human: impl Display) {
+        let mut err = anstream::stderr().lock();
+        let _ = if self.json {
+            serde_json::to_writer(&mut err, value)
+                .map_err(io::Error::from)
+                .and_then(|()| writeln!(err))
+        } else {
+            writeln!(err, "{WARN}note:{WARN:#} {human}")
+        };
+    }
+
     /// Says why the command failed.
     pub(crate) fn failure(self, error: &Error) {
         let mut err = anstream::stderr().lock();

@@ -9,6 +9,7 @@ mod artifacts;
 mod body;
 mod events;
 mod grid;
+mod results;
 mod suppliers;
 
 use std::sync::Arc;
@@ -20,7 +21,10 @@ use kinesis_wire::listen::Clients;
 use tokio::sync::Semaphore;
 use utoipa::{
     Modify, OpenApi,
-    openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme},
+    openapi::{
+        ContentBuilder, PathItem, Ref, ResponseBuilder,
+        security::{HttpAuthScheme, HttpBuilder, SecurityScheme},
+    },
 };
 use utoipa_axum::{router::OpenApiRouter, routes};
 
@@ -75,7 +79,35 @@ impl Modify for Keys {
     }
 }
 
+/// What any path may answer besides what is listed with it: without this, a client made from the
+/// document would not know what it reads.
+const OTHER_FAILURES: &str = "Any other failure: 400 the request cannot be read, or lacks its \
+     Idempotency-Key; 408 it took too long; 413 its body is too long; 415 its body is of another \
+     type; 429 a limit is reached; 503 it cannot be done now. After 429 and 503 `Retry-After` says \
+     when to come back";
+
+/// Gives every operation the failures that all of them have.
+fn with_other_failures(openapi: &mut utoipa::openapi::OpenApi) {
+    let problem = ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem"))).build();
+    let other = ResponseBuilder::new()
+        .description(OTHER_FAILURES)
+        .content("application/problem+json", problem)
+        .build();
+    for path in openapi.paths.paths.values_mut() {
+        let PathItem { get, put, post, delete, head, .. } = path;
+        for operation in [get, put, post, delete, head].into_iter().flatten() {
+            operation.responses.responses.insert("default".to_owned(), other.clone().into());
+        }
+    }
+}
+
 fn described() -> OpenApiRouter<Outlet> {
+    let mut router = paths();
+    with_other_failures(router.get_openapi_mut());
+    router
+}
+
+fn paths() -> OpenApiRouter<Outlet> {
     OpenApiRouter::with_openapi(Document::openapi())
         .routes(routes!(accounts::open))
         .routes(routes!(accounts::deposit))
@@ -83,13 +115,16 @@ fn described() -> OpenApiRouter<Outlet> {
         .routes(routes!(artifacts::head, artifacts::get, artifacts::put))
         .routes(routes!(apps::quote))
         .routes(routes!(apps::list, apps::deploy))
-        .routes(routes!(apps::show, apps::stop))
+        .routes(routes!(apps::show, apps::delete))
+        .routes(routes!(apps::stop))
         .routes(routes!(apps::rollback))
         .routes(routes!(apps::logs))
         .routes(routes!(apps::usage))
         .routes(routes!(apps::outputs))
+        .routes(routes!(results::show))
         .routes(routes!(grid::nodes))
         .routes(routes!(grid::grid))
+        .routes(routes!(grid::desk))
         .routes(routes!(grid::health))
         .routes(routes!(events::events))
         .routes(routes!(suppliers::show))

@@ -21,10 +21,10 @@ impl Key {
         })
     }
 
-    /// The key with the fingerprint of what was asked; `None` where there is no key.
-    pub(crate) fn of(self, asked: &impl serde::Serialize) -> Option<Idempotency> {
+    /// The key of a request that has to have one, with the fingerprint of what was asked.
+    pub(crate) fn of(self, asked: &impl serde::Serialize) -> Result<Idempotency, Problem> {
         let asked = serde_json::to_vec(asked).unwrap_or_default();
-        self.0.map(|key| Idempotency { key, fingerprint: ContentHash::of(&asked) })
+        Ok(Idempotency { key: self.required()?, fingerprint: ContentHash::of(&asked) })
     }
 }
 

@@ -5,6 +5,7 @@
 //! follow them. Nothing is inline but markup: the policy in `server` allows no inline style or script.
 
 mod apps;
+mod desk;
 mod format;
 mod header;
 mod nodes;
@@ -68,6 +69,7 @@ pub(crate) fn sections(picture: &Picture) -> Markup {
     html! {
         (header::root(grid))
         (header::summary(grid))
+        (desk::block(grid.desk.as_ref()))
         (nodes::table(grid))
         (apps::services(&services))
         (apps::jobs(&jobs))

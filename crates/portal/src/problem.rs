@@ -171,7 +171,7 @@ impl From<ControlError> for Problem {
                 Self::new(StatusCode::BAD_GATEWAY, said)
                     .hint("nothing is lost: the same request may be repeated")
             }
-            ControlError::Listen { .. } => Self::internal(&error),
+            ControlError::Listen { .. } | ControlError::Agreements(_) => Self::internal(&error),
         }
     }
 }

@@ -6,6 +6,9 @@
 //!               |---all parts done--> Completed (a job)
 //!               \---a part failed---> Failed    (a job)
 //! ```
+//!
+//! Whatever is not running can be deleted ([`Store::delete_app`]): its name is free then, and what it
+//! cost stays.
 
 use std::collections::BTreeMap;
 
@@ -18,9 +21,12 @@ use crate::{
     idempotency, jobs,
 };
 
+mod deletion;
+mod hosts;
+
 macro_rules! app_columns {
     () => {
-        "SELECT id, account, name, kind, state, reason, version, version_number, spent_nanousd, \
+        "SELECT id, account, COALESCE(deleted_name, name), kind, state, reason, version, version_number, spent_nanousd, \
          created_at_ms, changed_at_ms FROM apps"
     };
 }
@@ -56,6 +62,8 @@ pub enum AppState {
     Completed,
     /// A job with a part that failed for good.
     Failed,
+    /// Deleted by its owner: its name may be another app's.
+    Deleted,
 }
 
 word!(AppKind, "app kind", { Service => "service", Job => "job" });
@@ -65,6 +73,7 @@ word!(AppState, "app state", {
     OverBudget => "over_budget",
     Completed => "completed",
     Failed => "failed",
+    Deleted => "deleted",
 });
 
 /// An artifact a manifest names.
@@ -83,7 +92,7 @@ pub struct App {
     pub id: AppId,
     /// Whose it is.
     pub account: AccountId,
-    /// Its name, unique in this store.
+    /// Its name, unique in this store among apps that are not deleted.
     pub name: String,
     /// A service or a job.
     pub kind: AppKind,
@@ -137,6 +146,8 @@ pub struct NewVersion {
     pub artifacts: BTreeMap<String, ArtifactRef>,
     /// How many parts a job has; they are queued at once. 0 for a service.
     pub parts: u32,
+    /// Hosts of its own that a service answers to, besides its name.
+    pub hosts: Vec<String>,
 }
 
 /// What a deployment led to.
@@ -154,8 +165,8 @@ impl Store {
     /// Makes a new version the one that is wanted, in one transaction with a job's parts.
     ///
     /// # Errors
-    /// Where the name is another account's, the kind changes, or the idempotency key was used for
-    /// another request.
+    /// Where the name is another account's or a host another app's, the kind changes, or the
+    /// idempotency key was used for another request.
     pub async fn deploy(
         &self,
         new: &NewVersion,
@@ -211,8 +222,8 @@ impl Store {
         )
         .await?;
         tx.run(
-            "INSERT INTO versions (id, app, number, manifest, artifacts, parts, created_at_ms) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7)",
+            "INSERT INTO versions (id, app, number, manifest, artifacts, parts, created_at_ms, \
+             hosts) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
             args![
                 id(version.id),
                 id(app),
@@ -220,10 +231,12 @@ impl Store {
                 version.manifest.as_str(),
                 json(&version.artifacts),
                 version.parts,
-                at_ms
+                at_ms,
+                json(&new.hosts)
             ],
         )
         .await?;
+        hosts::claim(&mut tx, app, &new.hosts).await?;
         let replaced = format!("replaced by version {}", version.number);
         jobs::cancel_open(&mut tx, app, &replaced).await?;
         jobs::queue(&mut tx, &version).await?;
@@ -275,7 +288,8 @@ impl Store {
         row.map(|row| read_app(&row)).transpose()
     }
 
-    /// All apps: of one account, or of all where `account` is `None`. Oldest first.
+    /// All apps, deleted ones too: of one account, or of all where `account` is `None`. Oldest
+    /// first.
     ///
     /// # Errors
     /// Where the database fails.
@@ -320,8 +334,8 @@ impl Store {
         self.db.all(sql, args![id(app)]).await?.iter().map(read_version).collect()
     }
 
-    /// Changes what is wanted of an app. Says whether anything changed; stopping a job cancels the
-    /// parts that are not over.
+    /// Changes what is wanted of an app. Says whether anything changed, as nothing does once it is
+    /// deleted; stopping a job cancels the parts that are not over.
     ///
     /// # Errors
     /// Where there is no such app.
@@ -334,7 +348,8 @@ impl Store {
     ) -> Result<bool, StoreError> {
         let mut tx = self.db.begin().await?;
         let before = load_app(&mut tx, app).await?;
-        if before.state == state && before.reason.as_deref() == reason {
+        let same = before.state == state && before.reason.as_deref() == reason;
+        if same || before.state == AppState::Deleted {
             return Ok(false);
         }
         tx.run(
@@ -356,8 +371,8 @@ impl Store {
     /// Makes the version before the wanted one the wanted one, and the app wanted.
     ///
     /// # Errors
-    /// Where there is no earlier version, the app is a job, or the idempotency key was used for
-    /// another request.
+    /// Where there is no earlier version, the app is a job, a host of that version is another app's
+    /// by now, or the idempotency key was used for another request.
     pub async fn rollback(
         &self,
         app: AppId,
@@ -370,12 +385,15 @@ impl Store {
         if idempotency::replay(&mut tx, &scope, idempotency).await?.is_some() {
             return Ok(now);
         }
+        if now.state == AppState::Deleted {
+            return Err(StoreError::not_found("app", app));
+        }
         if now.kind == AppKind::Job {
             return Err(StoreError::Invalid("a job is not rolled back: run it again".to_owned()));
         }
         let earlier = tx
             .one(
-                "SELECT id, number FROM versions WHERE app = $1 AND number < $2 \
+                "SELECT id, number, hosts FROM versions WHERE app = $1 AND number < $2 \
                  ORDER BY number DESC LIMIT 1",
                 args![id(app), now.version_number],
             )
@@ -387,6 +405,8 @@ impl Store {
             args![id(app), earlier.text(0)?, earlier.int(1)?, at_ms],
         )
         .await?;
+        let claimed: Vec<String> = earlier.json(2, "version's hosts")?;
+        hosts::claim(&mut tx, app, &claimed).await?;
         idempotency::remember(&mut tx, &scope, idempotency, earlier.text(0)?, at_ms).await?;
         let app = load_app(&mut tx, app).await?;
         tx.commit().await?;

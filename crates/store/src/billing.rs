@@ -22,9 +22,11 @@ use crate::{
 };
 
 mod attempt;
+mod bill;
 mod charge;
 
 pub use attempt::{AttemptEnd, AttemptEnded, Then};
+pub use bill::AppBill;
 use charge::charge;
 
 /// What one lease cost, or a difference of it.
@@ -258,13 +260,16 @@ async fn spend(tx: &mut Tx, posted: &[LeasePosted]) -> Result<Vec<(AppId, NanoUs
     let apps: BTreeSet<AppId> = posted.iter().map(|lease| lease.app).collect();
     let mut spent = Vec::with_capacity(apps.len());
     for app in apps {
-        let of_it = posted.iter().filter(|lease| lease.app == app);
-        let more: NanoUsd = of_it.map(|lease| lease.difference.customer_nanousd()).sum();
+        let of_it = || posted.iter().filter(|lease| lease.app == app).map(|lease| lease.difference);
+        let more: NanoUsd = of_it().map(|more| more.customer_nanousd()).sum();
+        let suppliers: NanoUsd = of_it().map(|more| more.supplier_nanousd).sum();
+        let margin: NanoUsd = of_it().map(|more| more.margin_nanousd).sum();
         let row = tx
             .one(
-                "UPDATE apps SET spent_nanousd = spent_nanousd + $2 WHERE id = $1 \
-                 RETURNING spent_nanousd",
-                args![app.to_string(), more.0],
+                "UPDATE apps SET spent_nanousd = spent_nanousd + $2, \
+                 suppliers_nanousd = suppliers_nanousd + $3, \
+                 margin_nanousd = margin_nanousd + $4 WHERE id = $1 RETURNING spent_nanousd",
+                args![app.to_string(), more.0, suppliers.0, margin.0],
             )
             .await?
             .ok_or_else(|| StoreError::not_found("app", app))?;

@@ -43,6 +43,12 @@ pub enum StoreError {
     /// The name belongs to another account.
     #[error("the name \"{0}\" is taken by another account")]
     NameTaken(String),
+    /// A host of the manifest belongs to another app.
+    #[error("the host \"{0}\" is another app's: delete that, or deploy it without the host")]
+    HostTaken(String),
+    /// An app that is wanted is to be deleted.
+    #[error("app \"{0}\" is running: stop it before it is deleted")]
+    Wanted(String),
     /// An app is deployed again as another kind.
     #[error("app \"{0}\" is of another kind: a service stays a service, a job stays a job")]
     KindChanged(String),

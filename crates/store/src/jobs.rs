@@ -5,6 +5,9 @@
 //!   ^                       |  \--end_attempt(Failed)------> Failed
 //!   \--end_attempt(Again)---/     set_app_state, deploy:     Cancelled
 //! ```
+//!
+//! While an attempt is slow to start, another may be put beside it ([`Store::start_beside`]). The
+//! part is the one's that ends it first; the other is nobody's then, and costs nothing.
 
 use kinesis_protocol::{AppId, LeaseId, Replica, VersionId};
 use serde::{Deserialize, Serialize};
@@ -16,7 +19,8 @@ use crate::{
 
 macro_rules! part_columns {
     () => {
-        "SELECT app, version, part, state, attempts, lease, reason, not_before_ms FROM job_parts"
+        "SELECT app, version, part, state, attempts, lease, reason, not_before_ms, beside \
+         FROM job_parts"
     };
 }
 
@@ -59,6 +63,8 @@ pub struct JobPart {
     pub attempts: u32,
     /// The newest attempt, or the one that completed.
     pub lease: Option<LeaseId>,
+    /// Another attempt beside that one, since it was slow to start.
+    pub beside: Option<LeaseId>,
     /// How the newest attempt ended, in words.
     pub reason: Option<String>,
     /// Not to be started before this time: the pause after a failure.
@@ -115,18 +121,51 @@ impl Store {
         let started = match now.state {
             PartState::Queued => {
                 tx.run(
-                    "UPDATE job_parts SET state = 'running', attempts = attempts + 1, lease = $3 \
-                     WHERE version = $1 AND part = $2",
+                    "UPDATE job_parts SET state = 'running', attempts = attempts + 1, lease = $3, \
+                     beside = NULL WHERE version = $1 AND part = $2",
                     args![version.to_string(), part.0, lease.to_string()],
                 )
                 .await?;
                 true
             }
-            PartState::Running => now.lease == Some(lease),
+            PartState::Running => [now.lease, now.beside].contains(&Some(lease)),
             PartState::Completed | PartState::Failed | PartState::Cancelled => false,
         };
         tx.commit().await?;
         Ok(started)
+    }
+
+    /// Records that an attempt is under way (as [`Store::start_part`] does), beside another if there
+    /// is one. Says whether it is; `false` where the part is over, or has two already.
+    ///
+    /// # Errors
+    /// Where there is no such part.
+    pub async fn start_beside(
+        &self,
+        version: VersionId,
+        part: Replica,
+        lease: LeaseId,
+    ) -> Result<bool, StoreError> {
+        let mut tx = self.db.begin().await?;
+        let now = load(&mut tx, version, part).await?;
+        if now.state != PartState::Running {
+            // The other one is over already, and this one is all there is.
+            drop(tx);
+            return self.start_part(version, part, lease).await;
+        }
+        if [now.lease, now.beside].contains(&Some(lease)) {
+            return Ok(true);
+        }
+        if now.beside.is_some() {
+            return Ok(false);
+        }
+        tx.run(
+            "UPDATE job_parts SET beside = $3 WHERE version = $1 AND part = $2",
+            args![version.to_string(), part.0, lease.to_string()],
+        )
+        .await?;
+        tx.commit().await?;
+        Ok(true)
     }
 
     /// Puts a running part back into the queue after its attempt `lease` failed. `counts` says
@@ -152,7 +191,7 @@ impl Store {
         let attempts = if counts { now.attempts } else { now.attempts.saturating_sub(1) };
         tx.run(
             "UPDATE job_parts SET state = 'queued', attempts = $3, reason = $4, \
-             not_before_ms = $5 WHERE version = $1 AND part = $2",
+             not_before_ms = $5, beside = NULL WHERE version = $1 AND part = $2",
             args![version.to_string(), part.0, attempts, reason, not_before_ms],
         )
         .await?;
@@ -190,16 +229,18 @@ impl Store {
 }
 
 fn read(row: &Row) -> Result<JobPart, StoreError> {
+    let lease = |at: usize| -> Result<Option<LeaseId>, StoreError> {
+        let id = row.opt_text(at)?;
+        id.map(|id| id.parse().map_err(|e| StoreError::corrupt("lease id", e))).transpose()
+    };
     Ok(JobPart {
         app: row.parse(0, "app id")?,
         version: row.parse(1, "version id")?,
         part: Replica(row.u32(2)?),
         state: row.parse(3, "part state")?,
         attempts: row.u32(4)?,
-        lease: row
-            .opt_text(5)?
-            .map(|s| s.parse().map_err(|e| StoreError::corrupt("lease id", e)))
-            .transpose()?,
+        lease: lease(5)?,
+        beside: lease(8)?,
         reason: row.opt_text(6)?,
         not_before_ms: row.uint(7)?,
     })

@@ -24,6 +24,8 @@ macro_rules! lease_columns {
     };
 }
 
+pub(crate) use lease_columns;
+
 /// What a lease is held for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -303,7 +305,8 @@ impl Store {
         self.db.all(sql, args![series]).await?.iter().map(read).collect()
     }
 
-    /// All leases an app ever had, oldest first: the lines of its bill.
+    /// All leases an app ever had, oldest first: for tests and repairs. What is shown is paged
+    /// ([`Store::bill`]).
     ///
     /// # Errors
     /// Where the database fails.
@@ -314,25 +317,30 @@ impl Store {
 }
 
 fn read(row: &Row) -> Result<Lease, StoreError> {
+    read_from(row, 0)
+}
+
+/// A lease whose columns begin at `from`.
+pub(crate) fn read_from(row: &Row, from: usize) -> Result<Lease, StoreError> {
     Ok(Lease {
-        account: row.parse(2, "account id")?,
-        kind: row.parse(3, "app kind")?,
-        version: row.parse(4, "version id")?,
-        series: row.uint(5)?,
-        node: row.parse(6, "node id")?,
-        node_name: row.text(7)?,
-        supplier: row.parse(8, "supplier")?,
-        tier: row.parse(9, "tier")?,
-        spec: row.json(10, "lease spec")?,
-        terms: Terms { margin_bp: row.u32(11)?, fee_bp: row.u32(12)? },
-        role: row.parse(13, "lease role")?,
-        counters: row.json(14, "lease's counters")?,
-        posted: read_amounts(row, 15)?,
-        created_at_ms: row.uint(20)?,
-        activated_at_ms: row.opt_uint(21)?,
-        ended_at_ms: row.opt_uint(22)?,
+        account: row.parse(from + 2, "account id")?,
+        kind: row.parse(from + 3, "app kind")?,
+        version: row.parse(from + 4, "version id")?,
+        series: row.uint(from + 5)?,
+        node: row.parse(from + 6, "node id")?,
+        node_name: row.text(from + 7)?,
+        supplier: row.parse(from + 8, "supplier")?,
+        tier: row.parse(from + 9, "tier")?,
+        spec: row.json(from + 10, "lease spec")?,
+        terms: Terms { margin_bp: row.u32(from + 11)?, fee_bp: row.u32(from + 12)? },
+        role: row.parse(from + 13, "lease role")?,
+        counters: row.json(from + 14, "lease's counters")?,
+        posted: read_amounts(row, from + 15)?,
+        created_at_ms: row.uint(from + 20)?,
+        activated_at_ms: row.opt_uint(from + 21)?,
+        ended_at_ms: row.opt_uint(from + 22)?,
         ending: row
-            .opt_text(23)?
+            .opt_text(from + 23)?
             .map(|s| serde_json::from_str(&s).map_err(|e| StoreError::corrupt("ending", e)))
             .transpose()?,
     })

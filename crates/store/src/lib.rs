@@ -79,7 +79,9 @@ pub mod shown;
 pub use accounts::{Account, ApiKey, Idempotency, IdempotencyKey};
 pub use apps::{App, AppKind, AppState, ArtifactRef, Deployed, NewVersion, Version};
 pub use artifacts::{Artifacts, ArtifactsError};
-pub use billing::{Amounts, AttemptEnd, AttemptEnded, LeasePosted, Then, TickPosted, TickPosting};
+pub use billing::{
+    Amounts, AppBill, AttemptEnd, AttemptEnded, LeasePosted, Then, TickPosted, TickPosting,
+};
 pub use chain_events::{EventFilter, IndexedBlock, StoredChainEvent};
 pub use db::{Engine, Work};
 pub use desk::{DeskBooks, DeskTrade, NewTrade, TradeBegun, TradeMoved, TradeSide};

@@ -22,6 +22,7 @@ const STEPS: &[Step] = &[
     },
     Step { both: include_str!("migrations/0003.sql"), sqlite: "", postgres: "" },
     Step { both: include_str!("migrations/0004.sql"), sqlite: "", postgres: "" },
+    Step { both: include_str!("migrations/0005.sql"), sqlite: "", postgres: "" },
 ];
 
 /// Brings the schema up to date. Several instances may do this at once: one does, the others wait.

@@ -111,7 +111,8 @@ macro_rules! changed_apps {
     () => {
         concat!(
             apps::app_columns!(),
-            " WHERE changed_at_ms >= $1 ORDER BY changed_at_ms DESC LIMIT $2"
+            " WHERE changed_at_ms >= $1 AND state <> 'deleted' \
+             ORDER BY changed_at_ms DESC LIMIT $2"
         )
     };
 }
@@ -224,7 +225,8 @@ impl Store {
         Ok(found)
     }
 
-    /// Apps that are wanted or have changed since `since_ms`, newest first, at most `limit`.
+    /// Apps that are wanted, or have changed since `since_ms` and are not deleted, newest first, at
+    /// most `limit`.
     ///
     /// # Errors
     /// Where the database fails.

@@ -1,13 +1,16 @@
 //! What the demo found, for people and for machines.
 
-use std::path::Path;
+use std::{path::Path, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use kinesis_protocol::{NanoJoule, NanoUsd};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::Trust;
+use super::{Market, Trust};
+
+/// How long the story may take.
+const ELAPSED_MAX: Duration = Duration::from_secs(60);
 
 /// Everything the demo found.
 #[derive(Debug, Clone, Serialize)]
@@ -20,6 +23,8 @@ pub struct Report {
     pub money: Money,
     /// What happened on chain.
     pub chain: Chain,
+    /// What the price of a JOULE did.
+    pub market: Market,
     /// What stake did.
     pub trust: Trust,
     /// The same work elsewhere.
@@ -108,14 +113,21 @@ pub struct Money {
     pub fee_nanojoule: i64,
     /// What the utility's desk paid for both, in JOULE.
     pub desk_nanojoule: i64,
+    /// What the lines of all bills add up to: what customers paid.
+    pub billed_nanousd: i64,
     /// Customers less all others, USD and JOULE each; both must be 0, and so is their sum.
     pub difference: i64,
 }
 
 impl Money {
-    /// Reads the totals of `/v1/grid`.
-    pub(super) fn read(totals: &Value) -> Result<Self> {
+    /// Reads the totals of `/v1/grid`, and adds up the bills beside them.
+    pub(super) fn read(totals: &Value, bills: &[Value]) -> Result<Self> {
         let of = |key: &str| totals[key].as_i64().with_context(|| format!("{key} in {totals}"));
+        let mut billed_nanousd = 0;
+        for line in lines(bills) {
+            billed_nanousd +=
+                line["billed_nanousd"].as_i64().context("billed_nanousd of a line")?;
+        }
         let mut money = Self {
             customer_nanousd: of("customer_nanousd")?,
             suppliers_nanousd: of("suppliers_nanousd")?,
@@ -124,6 +136,7 @@ impl Money {
             suppliers_nanojoule: of("suppliers_nanojoule")?,
             fee_nanojoule: of("fee_nanojoule")?,
             desk_nanojoule: of("desk_nanojoule")?,
+            billed_nanousd,
             difference: 0,
         };
         money.difference = money.difference_usd().abs() + money.difference_joule().abs();
@@ -139,9 +152,16 @@ impl Money {
     }
 }
 
+/// All lines of all bills.
+fn lines(bills: &[Value]) -> impl Iterator<Item = &Value> {
+    bills.iter().flat_map(|bill| bill["lines"].as_array().into_iter().flatten())
+}
+
 /// What happened on chain.
 #[derive(Debug, Clone, Serialize)]
 pub struct Chain {
+    /// What all suppliers that live had ever earned, second by second while customers asked.
+    pub earned_nanojoule: Vec<i64>,
     /// What one supplier redeemed.
     pub redeemed_nanojoule: i64,
     /// Whether it did so while the utility was stopped.
@@ -186,7 +206,7 @@ impl Savings {
         let file: PriceFile = toml::from_str(&file)?;
         let instance = file.instance.first().context("the price file names no instance")?;
         let mut nanousd = 0_i128;
-        for line in bills.iter().flat_map(|bill| bill["lines"].as_array().into_iter().flatten()) {
+        for line in lines(bills) {
             let of = |value: &Value| value.as_i64().map(i128::from);
             let wall_ms = of(&line["counters"]["wall_ms"]).context("wall_ms in the bill")?;
             let cpu = of(&line["granted"]["cpu_millis"]).context("cpu_millis in the bill")?;
@@ -233,6 +253,18 @@ impl Report {
         ]
     }
 
+    /// What is said where the story took longer than promised: no failure, since machines differ.
+    #[must_use]
+    pub fn slow(&self) -> Option<String> {
+        let took = Duration::from_millis(self.elapsed_ms);
+        (took > ELAPSED_MAX).then(|| {
+            format!(
+                "That is more than the {} s that are promised: the machine is slow, or was busy.",
+                ELAPSED_MAX.as_secs()
+            )
+        })
+    }
+
     /// Checks what the demo promises.
     ///
     /// # Errors
@@ -240,12 +272,29 @@ impl Report {
     pub fn check(&self) -> Result<()> {
         let service = &self.service;
         ensure!(service.failed_idempotent == 0, "{} requests failed", service.failed_idempotent);
-        ensure!(self.money.difference == 0, "the books do not close: {:?}", self.money);
+        let (money, earned) = (&self.money, &self.chain.earned_nanojoule);
+        ensure!(money.difference == 0, "the books do not close: {money:?}");
+        ensure!(
+            money.billed_nanousd == money.customer_nanousd && money.billed_nanousd > 0,
+            "the lines of all bills are not what customers paid: {money:?}"
+        );
+        ensure!(earned.is_sorted() && earned.first() < earned.last(), "nobody earned: {earned:?}");
         ensure!(self.chain.redeemed_while_utility_down, "nothing was redeemed");
         ensure!(self.chain.withdrawn_nanousd > 0, "nothing was withdrawn");
         ensure!(!self.trust.slashed_wei.is_zero(), "the cheat kept its stake");
+        let trust = &self.trust;
+        ensure!(trust.claim_status == "refuted", "a false result is {}", trust.claim_status);
+        ensure!(!trust.supplier_slashed_wei.is_zero(), "the lying supplier kept its stake");
+        ensure!(
+            trust.supplier_slashed_wei <= trust.supplier_bonded_wei,
+            "more was slashed than was at stake"
+        );
         ensure!(self.job.parts.len() == 2, "{} parts of two", self.job.parts.len());
         for part in &self.job.parts {
+            ensure!(
+                ["measured", "estimated"].contains(&part.energy_source.as_str()),
+                "energy is neither measured nor estimated: {part:?}"
+            );
             #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
             let error_ms = part.billed_ms as f64 - part.guest_ms;
             ensure!(
@@ -255,6 +304,7 @@ impl Report {
                 part.guest_ms
             );
         }
+        self.market.check()?;
         Ok(())
     }
 }

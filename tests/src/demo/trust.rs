@@ -21,7 +21,7 @@ const UNDERWRITER: &str = "dev:0";
 /// The account that cheats.
 const CHEAT: usize = 2;
 /// The account that shows it.
-const WITNESS: &str = "dev:4";
+pub(super) const WITNESS: &str = "dev:4";
 
 /// What stake did in the story, in wei of JOULE.
 #[derive(Debug, Clone, Serialize)]
@@ -32,6 +32,14 @@ pub struct Trust {
     pub bonded_wei: U256,
     /// What it lost.
     pub slashed_wei: U256,
+    /// How many auditors had a place in the court of results.
+    pub auditors: usize,
+    /// What they said of a false result: `refuted`.
+    pub claim_status: String,
+    /// What the supplier that signed it had at stake, all of it lent.
+    pub supplier_bonded_wei: U256,
+    /// What it lost.
+    pub supplier_slashed_wei: U256,
 }
 
 /// Everybody borrows the stake that stands for its machine; returns what was lent.
@@ -81,9 +89,9 @@ pub(super) async fn grown(
     Ok(())
 }
 
-/// A utility signs two roots for one tick. Somebody who holds both shows them to the chain.
-pub(super) async fn equivocate(grid: &Grid, folder: &Path, say: Say<'_>) -> Result<Trust> {
-    say("6. A cheat loses its stake".into());
+/// A utility signs two roots for one tick. Somebody who holds both shows them to the chain. Returns
+/// what it had at stake, and what it lost.
+pub(super) async fn equivocate(grid: &Grid, folder: &Path, say: Say<'_>) -> Result<(U256, U256)> {
     let cheat = format!("dev:{CHEAT}");
     cli(grid, folder, &format!("stake bond {BOND} --as {cheat}")).await?;
     let bonded_wei = wei(&cli(grid, folder, &format!("stake show --as {cheat}")).await?, "active")?;
@@ -109,7 +117,7 @@ pub(super) async fn equivocate(grid: &Grid, folder: &Path, say: Say<'_>) -> Resu
     let left = wei(&cli(grid, folder, &format!("stake show --as {cheat}")).await?, "active")?;
     ensure!(left + slashed_wei == bonded_wei, "{left} are left of {bonded_wei}");
     say(format!("   {} JOULE were slashed, {} are left", Joules(slashed_wei), Joules(left)));
-    Ok(Trust { lent_wei: U256::ZERO, bonded_wei, slashed_wei })
+    Ok((bonded_wei, slashed_wei))
 }
 
 /// A root of the cheat's, signed by hand: its own signer would refuse the second.
@@ -129,13 +137,13 @@ fn sign(folder: &Path, owed_wei: U256) -> Result<SignedRoot> {
     Ok(SignedRoot { root, signature })
 }
 
-async fn cli(grid: &Grid, folder: &Path, words: &str) -> Result<Value> {
+pub(super) async fn cli(grid: &Grid, folder: &Path, words: &str) -> Result<Value> {
     let mut all: Vec<String> = words.split_whitespace().map(str::to_owned).collect();
     all.extend(["--data".into(), folder.display().to_string()]);
     grid.cli(&all).await
 }
 
-fn wei(value: &Value, key: &str) -> Result<U256> {
+pub(super) fn wei(value: &Value, key: &str) -> Result<U256> {
     let text = value[key].as_str().with_context(|| format!("no {key} in {value}"))?;
     Ok(text.parse()?)
 }

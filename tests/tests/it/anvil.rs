@@ -1,12 +1,11 @@
-//! The same story, settled on anvil.
+//! The same story, told by the demo's program, settled on anvil; the grid is kept for a while.
 
 use std::process::Stdio;
 
-use kinesis_tests::{
-    demo::{Options, tell},
-    grid::eventually,
-};
+use kinesis_tests::grid::eventually;
 use tokio::process::Command;
+
+use crate::demo::Demo;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_demo_settles_on_anvil_too() {
@@ -27,16 +26,11 @@ async fn the_demo_settles_on_anvil_too() {
     .await
     .unwrap();
     let folder = crate::folder();
-    let options = Options {
-        kinesis: crate::kinesis(),
-        examples: crate::target().join("examples"),
-        prices: crate::root().join("docs/prices.toml"),
-        data: folder.path().to_owned(),
-        chain: Some(format!("http://127.0.0.1:{port}")),
-        documented_ports: false,
-        requests_per_second: 50,
-    };
-    let told = tell(&options, &|line| eprintln!("{line}")).await.unwrap();
-    told.report.check().unwrap();
-    told.grid.stop().await.unwrap();
+    let json = folder.path().join("out.json");
+    let chain = format!("http://127.0.0.1:{port}");
+    let args = ["--chain", &chain, "--json", json.to_str().unwrap(), "--rate", "50"];
+    let demo = Demo::start(folder.path(), &[&args[..], &["--keep", "--free-ports"]].concat());
+    crate::demo::is_kept_until_it_is_stopped(demo).await;
+    let report = std::fs::read_to_string(&json).unwrap();
+    crate::story::has_every_key(&serde_json::from_str(&report).unwrap());
 }

@@ -1,9 +1,10 @@
 //! Headless Chromium, driven over WebDriver.
 
-use std::{process::Stdio, time::Instant};
+use std::process::Stdio;
 
+use anyhow::{Context as _, Result, ensure};
 use fantoccini::{Client, ClientBuilder, Locator};
-use kinesis_tests::grid::PATIENCE;
+use kinesis_tests::grid::eventually;
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
     process::{Child, Command},
@@ -12,13 +13,25 @@ use tokio::{
 /// A browser and its driver.
 pub(crate) struct Browser {
     client: Client,
+    scripts: bool,
     _driver: Child,
     _profile: tempfile::TempDir,
 }
 
+/// What a page shows of an app's active replica, and of itself.
+#[derive(Debug)]
+pub(crate) struct Shown {
+    /// The node that serves.
+    pub(crate) active: String,
+    /// Requests it has answered.
+    pub(crate) requests: u64,
+    /// How the page says that it is kept up to date.
+    pub(crate) status: String,
+}
+
 impl Browser {
-    /// Starts both.
-    pub(crate) async fn start() -> Self {
+    /// Starts both, with scripts or without.
+    pub(crate) async fn start(scripts: bool) -> Result<Self> {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let mut driver = Command::new("chromedriver")
             .arg("--port=0")
@@ -26,10 +39,10 @@ impl Browser {
             .stderr(Stdio::null())
             .kill_on_drop(true)
             .spawn()
-            .expect("chromedriver is missing: run `cargo xtask test`, which installs it");
-        let mut lines = BufReader::new(driver.stdout.take().unwrap()).lines();
+            .context("chromedriver is missing: run `cargo xtask test`, which installs it")?;
+        let mut lines = BufReader::new(driver.stdout.take().context("its output")?).lines();
         let port = loop {
-            let line = lines.next_line().await.unwrap().expect("chromedriver ended");
+            let line = lines.next_line().await?.context("chromedriver ended")?;
             if let Some((_, port)) = line.split_once("successfully on port ") {
                 break port.trim_end_matches('.').to_owned();
             }
@@ -46,36 +59,65 @@ impl Browser {
                     "--disable-component-update", "--disable-sync",
                     format!("--user-data-dir={}", profile.path().display()),
                 ],
+                "prefs": {
+                    "profile.managed_default_content_settings.javascript": if scripts { 1 } else { 2 },
+                },
             }
         });
-        let client = ClientBuilder::rustls()
-            .unwrap()
-            .capabilities(options.as_object().unwrap().clone())
+        let client = ClientBuilder::rustls()?
+            .capabilities(options.as_object().context("an object")?.clone())
             .connect(&format!("http://127.0.0.1:{port}"))
-            .await
-            .expect("a browser session");
-        Self { client, _driver: driver, _profile: profile }
+            .await?;
+        Ok(Self { client, scripts, _driver: driver, _profile: profile })
     }
 
-    /// Opens the page and waits until the guestbook's active replica is shown on a node other than
-    /// `dead`; returns that node's name.
-    pub(crate) async fn sees_the_takeover(&self, url: &str, dead: &str) -> String {
-        self.client.goto(url).await.unwrap();
-        let start = Instant::now();
-        while start.elapsed() < PATIENCE {
-            let active = Locator::Css(
-                "[data-app='guestbook'] [data-role='active'][data-state='active'] [data-node-name]",
-            );
-            // The element may be replaced by a live update between finding and reading it.
-            let found = async { self.client.find(active).await?.attr("data-node-name").await };
-            if let Ok(Some(name)) = found.await
-                && name != dead
-            {
-                return name;
-            }
-            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    /// Opens a page and waits until it shows `app` served by `node`, up to date by its own account.
+    pub(crate) async fn open(&self, url: &str, app: &str, node: &str) -> Result<Shown> {
+        self.client.goto(url).await?;
+        if self.scripts {
+            // Whoever loads the page again loses this.
+            self.client.execute("window.openedOnce = true", vec![]).await?;
         }
-        String::new()
+        let status = if self.scripts { "live" } else { "still" };
+        self.sees(app, |shown| shown.active == node && shown.status == status).await
+    }
+
+    /// Waits, and touches nothing, until the page shows what fits.
+    pub(crate) async fn sees(&self, app: &str, fits: impl Fn(&Shown) -> bool) -> Result<Shown> {
+        eventually(&format!("the page shows {app} as it should be"), async || {
+            // An element may be replaced by an update between finding and reading it.
+            Ok(self.shown(app).await.ok().filter(|shown| fits(shown)))
+        })
+        .await
+    }
+
+    async fn shown(&self, app: &str) -> Result<Shown> {
+        let row = format!("[data-app='{app}']");
+        let serving = format!("{row} [data-role='active'][data-state='active'] [data-node-name]");
+        Ok(Shown {
+            active: self.attribute(&serving, "data-node-name").await?,
+            requests: self
+                .attribute(&format!("{row} [data-requests]"), "data-requests")
+                .await?
+                .parse()?,
+            status: self.attribute("#status", "data-status").await?,
+        })
+    }
+
+    async fn attribute(&self, css: &str, name: &str) -> Result<String> {
+        let element = self.client.find(Locator::Css(css)).await?;
+        element.attr(name).await?.with_context(|| format!("{css} has no {name}"))
+    }
+
+    /// Checks that the page is the one that was opened, never loaded again, and that the policy it
+    /// came under let its own style in.
+    pub(crate) async fn is_the_same_page(&self) -> Result<()> {
+        let same = self.client.execute("return window.openedOnce === true", vec![]).await?;
+        ensure!(same == true, "the page was loaded again");
+        let rules = "return document.styleSheets[0].cssRules.length";
+        let rules = self.client.execute(rules, vec![]).await?;
+        ensure!(rules.as_u64() > Some(0), "the page has no style: {rules}");
+        Ok(())
     }
 
     /// Ends the session.

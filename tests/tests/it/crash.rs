@@ -1,8 +1,11 @@
-//! kill -9 of agent, utility and chain, each in turn under load; the books are checked afterwards.
+//! kill -9 of agent, utility and chain, each in turn under load, and an agent that leaves in order;
+//! the books are checked afterwards.
 
+use kinesis_protocol::{NanoJoule, U256};
 use kinesis_tests::{
     demo::replica,
-    grid::{Grid, SupplierConfig, eventually, send},
+    grid::{Grid, Supplier, SupplierConfig, eventually, send},
+    guest_ms,
     load::Load,
 };
 use nix::sys::signal::Signal;
@@ -28,8 +31,20 @@ async fn answered(load: &Load, more: u64) {
         .unwrap();
 }
 
+/// The lines of an app's bill.
+async fn lines(grid: &Grid, app: &str) -> anyhow::Result<Vec<Value>> {
+    let bill = grid.cli(&["usage", app]).await?;
+    assert!(bill["next"].is_null(), "these are not all lines: {bill}");
+    Ok(bill["lines"].as_array().unwrap().clone())
+}
+
+/// What a counter of all lines adds up to.
+fn counted(lines: &[Value], counter: &str) -> u64 {
+    lines.iter().map(|line| line["counters"][counter].as_u64().unwrap()).sum()
+}
+
 /// The app's work is on the bill, the ledger's sums are zero, and what suppliers are owed on the
-/// ledger is what the newest root says.
+/// ledger is what the newest root pays.
 async fn books_close(grid: &Grid) {
     grid.cli(&["stop", "guestbook"]).await.unwrap();
     eventually("books that close", async || {
@@ -44,15 +59,24 @@ async fn books_close(grid: &Grid) {
         let joule = of("desk_nanojoule") - of("suppliers_nanojoule") - of("fee_nanojoule");
         let lines = bill["lines"].as_array().unwrap();
         let billed: i64 = lines.iter().map(|l| l["billed_nanousd"].as_i64().unwrap()).sum();
+        let root: U256 = grid["root"]["total_wei"].as_str().unwrap_or("0").parse()?;
         let closed = usd == 0
             && joule == 0
             && of("difference") == 0
             && billed == of("customer_nanousd")
-            && billed > 0;
+            && billed > 0
+            && root == NanoJoule(of("suppliers_nanojoule")).to_wei();
         Ok(closed.then_some(()))
     })
     .await
     .unwrap();
+}
+
+/// Takes the supplier whose node serves the app out of all, with its place among them.
+fn serving(app: &Value, all: &mut Vec<Supplier>) -> (usize, Supplier) {
+    let node = replica(app, "active").unwrap()["node"].as_str().unwrap();
+    let at = all.iter().position(|supplier| supplier.node == node).unwrap();
+    (at, all.remove(at))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -63,9 +87,7 @@ async fn an_agent_that_is_killed_comes_back_and_nothing_is_lost() {
     let app = deployed(&grid).await;
     let load = load(&grid);
     answered(&load, 100).await;
-    let serving = replica(&app, "active").unwrap()["node"].as_str().unwrap().to_owned();
-    let at = all.iter().position(|s| s.node == serving).unwrap();
-    let mut dead = all.remove(at);
+    let (at, mut dead) = serving(&app, &mut all);
     dead.signal(Signal::SIGKILL).unwrap();
     dead.exited().await.unwrap();
     grid.settled("guestbook", 1, 1).await.unwrap();
@@ -74,11 +96,46 @@ async fn an_agent_that_is_killed_comes_back_and_nothing_is_lost() {
     let tier = if at % 2 == 0 { "crowd" } else { "datacenter" };
     let config = SupplierConfig::new(&dead.name, tier);
     let back = grid.supplier_in(&config, dead.data.clone()).await.unwrap();
-    assert_eq!((back.node.as_str(), &back.address), (serving.as_str(), &dead.address));
+    assert_eq!((&back.node, &back.address), (&dead.node, &dead.address));
     let outcome = load.stop().await.unwrap();
     assert_eq!(outcome.failed, 0, "{:?}", outcome.faults);
     books_close(&grid).await;
     grid.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_agent_that_is_told_to_leave_loses_no_request() {
+    let folder = crate::folder();
+    let grid = crate::grid(&folder).await;
+    let mut all: Vec<_> = crate::suppliers::<3>(&grid).await.into();
+    let app = deployed(&grid).await;
+    let waiting = replica(&app, "standby").unwrap()["node"].clone();
+    let load = load(&grid);
+    answered(&load, 100).await;
+    let (_, mut leaving) = serving(&app, &mut all);
+    leaving.signal(Signal::SIGTERM).unwrap();
+    let status = leaving.exited().await.unwrap();
+    assert!(status.success(), "{} ended with {status}", leaving.name);
+    let app = grid.settled("guestbook", 1, 1).await.unwrap();
+    assert_eq!(replica(&app, "active").unwrap()["node"], waiting, "another was warm");
+    answered(&load, 100).await;
+    let outcome = load.stop().await.unwrap();
+    assert_eq!(outcome.failed, 0, "{:?}", outcome.faults);
+    books_close(&grid).await;
+    let billed = counted(&lines(&grid, "guestbook").await.unwrap(), "requests");
+    assert!(billed >= outcome.requests, "{billed} billed of {}", outcome.requests);
+    grid.stop().await.unwrap();
+}
+
+/// Kills the utility and waits until another process took its place.
+async fn kill_the_utility(grid: &Grid) {
+    let pid = grid.endpoints().unwrap().pids.utility;
+    send(pid, Signal::SIGKILL).unwrap();
+    eventually("a new utility process", async || {
+        Ok((grid.endpoints()?.pids.utility != pid && grid.healthy().await).then_some(()))
+    })
+    .await
+    .unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -87,35 +144,77 @@ async fn a_utility_that_is_killed_comes_back_to_the_same_leases() {
     let grid = crate::grid(&folder).await;
     let _suppliers = crate::suppliers::<2>(&grid).await;
     let before = deployed(&grid).await;
-    let first = load(&grid);
-    answered(&first, 100).await;
-    first.stop().await.unwrap();
-    let bill = grid.cli(&["usage", "guestbook"]).await.unwrap();
-    let pid = grid.endpoints().unwrap().pids.utility;
-    send(pid, Signal::SIGKILL).unwrap();
-    eventually("a new utility process", async || {
-        Ok((grid.endpoints()?.pids.utility != pid && grid.healthy().await).then_some(()))
-    })
-    .await
-    .unwrap();
+    let load = load(&grid);
+    answered(&load, 100).await;
+    // Customers go on asking all the while. They come in through what is killed, and are told so;
+    // but whoever was answered is on the bill, what was answered just before the kill as well.
+    kill_the_utility(&grid).await;
     let after = grid.settled("guestbook", 1, 1).await.unwrap();
     let lease = |app: &Value| replica(app, "active").unwrap()["lease"].clone();
     assert_eq!(lease(&before), lease(&after), "the lease must outlive the utility");
-    let second = load(&grid);
-    answered(&second, 100).await;
-    let outcome = second.stop().await.unwrap();
-    assert_eq!(outcome.failed, 0, "{:?}", outcome.faults);
-    let total = |bill: &Value| -> i64 {
-        let lines = bill["lines"].as_array().unwrap();
-        lines.iter().map(|line| line["billed_nanousd"].as_i64().unwrap()).sum()
+    answered(&load, 100).await;
+    let outcome = load.stop().await.unwrap();
+    let answered = outcome.requests - outcome.failed;
+    books_close(&grid).await;
+    let lines = lines(&grid, "guestbook").await.unwrap();
+    let billed = counted(&lines, "requests");
+    assert!(
+        (answered..=outcome.requests).contains(&billed),
+        "{answered} answered of {}, {billed} billed: {lines:#?}",
+        outcome.requests
+    );
+    grid.stop().await.unwrap();
+}
+
+/// How much longer than its guest saw a job may be billed where the machine is busy: the meter begins
+/// just before the guest and ends just after it. It is never billed less.
+const BUSY_MS: f64 = 50.0;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_outlives_the_utility_and_is_billed_once() {
+    let folder = crate::folder();
+    let grid = crate::grid(&folder).await;
+    let _suppliers = crate::suppliers::<2>(&grid).await;
+    grid.account("5.00").await.unwrap();
+    let manifest = crate::example("stopwatch").join("kinesis.toml");
+    let args = ["run".as_ref(), manifest.as_os_str()];
+    let killing = async {
+        eventually("both parts at work", async || {
+            let app = grid.app("stopwatch").await?;
+            let parts = app["replicas"].as_array().map(Vec::as_slice).unwrap_or_default();
+            let at_work = parts.iter().filter(|part| part["state"] == "active").count();
+            Ok((at_work == 2).then_some(()))
+        })
+        .await
+        .unwrap();
+        kill_the_utility(&grid).await;
     };
-    eventually("a bill that goes on", async || {
-        let now = grid.cli(&["usage", "guestbook"]).await?;
-        Ok((total(&now) > total(&bill)).then_some(()))
+    let (run, ()) = tokio::join!(grid.cli(&args), killing);
+    let run = run.unwrap();
+    assert_eq!(run["state"], "completed", "{run:#}");
+    let parts = run["parts"].as_array().unwrap();
+    assert_eq!(parts.len(), 2);
+    for part in parts {
+        assert_eq!(part["attempts"], 1, "it was begun anew: {part:#}");
+        let guest = guest_ms(part["log"].as_str().unwrap()).unwrap();
+        let billed = part["billed_ms"].as_f64().unwrap();
+        // Counted in whole milliseconds, rounded down.
+        assert!(
+            billed > guest - 1.0 && billed < guest + BUSY_MS,
+            "billed {billed} ms, the guest saw {guest} ms"
+        );
+    }
+    let lines = lines(&grid, "stopwatch").await.unwrap();
+    let billed = |line: &Value| line["billed_nanousd"].as_i64().unwrap();
+    assert_eq!(lines.iter().filter(|line| billed(line) > 0).count(), 2, "{lines:#?}");
+    let all: i64 = lines.iter().map(billed).sum();
+    eventually("the customer paid that and no more", async || {
+        let totals = grid.get("/v1/grid").await?["totals"].clone();
+        let paid = totals["customer_nanousd"] == all && totals["difference"] == 0;
+        Ok(paid.then_some(()))
     })
     .await
     .unwrap();
-    books_close(&grid).await;
     grid.stop().await.unwrap();
 }
 

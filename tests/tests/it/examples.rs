@@ -1,5 +1,7 @@
 //! Every example runs on the grid and does what it is for.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use serde_json::{Value, json};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -77,8 +79,14 @@ async fn a_frame_is_rendered_in_parts_and_joined() {
     let out = folder.path().join("out");
     let args = ["run".as_ref(), manifest.as_os_str(), "--out".as_ref(), out.as_os_str()];
     let run = grid.cli(&args).await.unwrap();
+    let nodes: BTreeSet<_> = run["parts"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|part| part["node"].as_str().expect("a node"))
+        .collect();
+    assert_eq!(nodes.len(), 2, "all of it was rendered by one: {run}");
     let parts = run["parts"].as_array().unwrap().len();
-    assert!(parts > 1, "{run}");
     let mut picture = Vec::new();
     for part in 0..parts {
         let band = out.join(part.to_string()).join(format!("frame-{part:03}.ppm"));
@@ -86,7 +94,7 @@ async fn a_frame_is_rendered_in_parts_and_joined() {
     }
     let pixels = picture.strip_prefix(b"P6\n480 270\n255\n").expect("a header of the whole");
     assert_eq!(pixels.len(), 480 * 270 * 3);
-    let colours: std::collections::BTreeSet<_> = pixels.chunks(3).collect();
+    let colours: BTreeSet<_> = pixels.chunks(3).collect();
     assert!(colours.len() > 100, "a picture of {} colours", colours.len());
     grid.stop().await.unwrap();
 }
@@ -98,8 +106,36 @@ async fn python_runs_on_the_grid() {
     let _suppliers = crate::suppliers::<1>(&grid).await;
     grid.account("1.00").await.unwrap();
     let manifest = crate::example("python").join("kinesis.toml");
-    let run = grid.cli(&["run".as_ref(), manifest.as_os_str()]).await.unwrap();
+    let out = folder.path().join("out");
+    let args = ["run".as_ref(), manifest.as_os_str(), "--out".as_ref(), out.as_os_str()];
+    let run = grid.cli(&args).await.unwrap();
     let log = run["parts"][0]["log"].as_str().unwrap();
     assert!(log.contains(" readings, "), "{log}");
+    let summary = std::fs::read_to_string(out.join("0/summary.json")).unwrap();
+    let summary: BTreeMap<String, Value> = serde_json::from_str(&summary).unwrap();
+    let readings = crate::root().join("examples/python/readings.csv");
+    let mut wanted: BTreeMap<String, Vec<u32>> = BTreeMap::new();
+    for line in std::fs::read_to_string(readings).unwrap().lines().skip(1) {
+        let (supplier, watt_hours) = line.split_once(',').unwrap();
+        wanted.entry(supplier.to_owned()).or_default().push(watt_hours.parse().unwrap());
+    }
+    assert!(wanted.len() > 1 && summary.keys().eq(wanted.keys()), "{summary:?}");
+    for (supplier, mut watt_hours) in wanted {
+        let summary = &summary[&supplier];
+        let (total, readings) = (watt_hours.iter().sum::<u32>(), watt_hours.len());
+        assert_eq!(summary["readings"], readings, "{supplier}: {summary}");
+        assert_eq!(summary["total"], total, "{supplier}: {summary}");
+        let near = |key: &str, wanted: f64| {
+            let found = summary[key].as_f64().unwrap();
+            assert!((found - wanted).abs() < 0.001, "{supplier}: {key} is not {wanted}: {summary}");
+        };
+        near("mean", f64::from(total) / f64::from(u32::try_from(readings).unwrap()));
+        // Python's quantiles: between the two readings around 19 twentieths of n + 1.
+        watt_hours.sort_unstable();
+        let below = (19 * (readings + 1) / 20).clamp(1, readings - 1);
+        let part = f64::from(u32::try_from(19 * (readings + 1) - 20 * below).unwrap()) / 20.0;
+        let (low, high) = (f64::from(watt_hours[below - 1]), f64::from(watt_hours[below]));
+        near("p95", low + (high - low) * part);
+    }
     grid.stop().await.unwrap();
 }

@@ -1,8 +1,14 @@
 //! A hostile supplier: it reports work it did not do, repeats old reports, and speaks for others.
 
+use std::time::Duration;
+
 use kinesis_agent::sim::{SimAgent, SimConfig};
-use kinesis_protocol::{Counters, LeaseReport, LeaseState, NodeId};
+use kinesis_protocol::{
+    Counters, LeaseReport, LeaseState, NodeId,
+    message::{HEARTBEAT_MS, ToAgent, ToUtility, VERSION},
+};
 use kinesis_tests::grid::{Grid, eventually};
+use tokio_util::task::AbortOnDropHandle;
 
 /// A simulated node on a real link, cheaper than anybody, with an app of ours on it.
 async fn with_app(grid: &Grid, name: &str) -> (SimAgent, LeaseReport) {
@@ -34,7 +40,7 @@ async fn billed(grid: &Grid) -> i64 {
 
 /// Lets the utility's clock tick: a tick is a second. Nothing shows one in which nothing was posted.
 async fn ticks(more: u64) {
-    tokio::time::sleep(std::time::Duration::from_millis(1_100 * more)).await;
+    tokio::time::sleep(Duration::from_millis(1_100 * more)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -90,10 +96,28 @@ async fn nobody_speaks_for_another_node() {
     let folder = crate::folder();
     let grid = crate::grid(&folder).await;
     let (honest, lease) = with_app(&grid, "honest").await;
+    // It works for three seconds and more, and says that it did little.
+    let little = Counters { wall_ms: 1, ..Counters::default() };
+    honest.set_counters(lease.lease, Some(little));
+    honest.behave(|agent| agent.answers_in = Duration::from_millis(400));
+    for _ in 0..8 {
+        let answer = grid.ask("hello", "/").await.unwrap();
+        assert!(answer.status().is_success(), "{}", answer.status());
+    }
+    ticks(2).await;
     let before = billed(&grid).await;
-    // A second node, under its own key, reports the first one's lease.
+    // A second node, under its own key, reports what the first one could have.
+    let more = Counters {
+        wall_ms: 2_000,
+        cpu_ms: 200,
+        mem_mib_ms: 10_000,
+        requests: 8,
+        ..Counters::default()
+    };
     let wire = grid.endpoints().unwrap().wire.parse().unwrap();
-    let forger = Forger::hello(&wire, None, vec![lease.clone()]).await;
+    let forged = LeaseReport { counters: more, ..lease.clone() };
+    let forger = Forger::hello(&wire, None, vec![forged]).await;
+    assert!(!forger.rejected, "it is a node like any other");
     ticks(3).await;
     assert_eq!(billed(&grid).await, before, "a forged report was billed");
     let app = grid.app("hello").await.unwrap();
@@ -102,27 +126,34 @@ async fn nobody_speaks_for_another_node() {
     // A third claims to be the first.
     let answer = Forger::hello(&wire, Some(honest.node()), vec![]).await;
     assert!(answer.rejected, "a node that claims another's key must be rejected");
+    // Said by whom it concerns, the very same report is paid.
+    honest.set_counters(lease.lease, Some(more));
+    eventually("a paid report", async || Ok((billed(&grid).await > before).then_some(())))
+        .await
+        .unwrap();
     grid.stop().await.unwrap();
 }
 
 /// Somebody who writes frames by hand.
 struct Forger {
     rejected: bool,
+    _beats: Option<AbortOnDropHandle<()>>,
     _link: kinesis_wire::Link,
     _endpoint: kinesis_wire::Endpoint,
 }
 
 impl Forger {
-    /// Says hello as `node` (its own where `None`) with reports of leases that it does not hold.
+    /// Says hello as `node` (its own where `None`) with reports of leases that it does not hold, and
+    /// repeats them in every heartbeat.
     async fn hello(
         wire: &kinesis_wire::UtilityAddr,
         node: Option<NodeId>,
         leases: Vec<LeaseReport>,
     ) -> Self {
-        use kinesis_protocol::message::{ToAgent, ToUtility, VERSION};
         let secret = kinesis_wire::NodeSecret::generate();
         let mut info = SimConfig::new("forger", wire.clone()).info;
         info.node = node.unwrap_or_else(|| secret.node_id());
+        let free = info.offered;
         let endpoint = kinesis_wire::Endpoint::bind(kinesis_wire::EndpointConfig {
             secret,
             bind: Some(([127, 0, 0, 1], 0).into()),
@@ -133,18 +164,10 @@ impl Forger {
         .unwrap();
         let link = endpoint.connect(wire).await.unwrap();
         let (mut send, mut receive) = link.open_control::<ToUtility, ToAgent>().await.unwrap();
-        let inflated: Vec<_> = leases
-            .into_iter()
-            .map(|mut lease| {
-                lease.counters.wall_ms += 1_000;
-                lease.counters.cpu_ms += 1_000;
-                lease
-            })
-            .collect();
-        send.send(&ToUtility::Hello { version: VERSION, version_min: 1, info, leases: inflated })
-            .await
-            .unwrap();
-        let deadline = std::time::Duration::from_secs(20);
+        let hello =
+            ToUtility::Hello { version: VERSION, version_min: 1, info, leases: leases.clone() };
+        send.send(&hello).await.unwrap();
+        let deadline = Duration::from_secs(20);
         let rejected = loop {
             match tokio::time::timeout(deadline, receive.recv()).await.unwrap() {
                 Ok(Some(ToAgent::Welcome { .. })) => break false,
@@ -152,6 +175,17 @@ impl Forger {
                 Ok(Some(_)) => {}
             }
         };
-        Self { rejected, _link: link, _endpoint: endpoint }
+        let beats = async move {
+            for seq in 1.. {
+                let leases = leases.clone();
+                let beat = ToUtility::Heartbeat { seq, free, paused: None, leases };
+                if send.send(&beat).await.is_err() {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(HEARTBEAT_MS)).await;
+            }
+        };
+        let beats = (!rejected).then(|| AbortOnDropHandle::new(tokio::spawn(beats)));
+        Self { rejected, _beats: beats, _link: link, _endpoint: endpoint }
     }
 }

@@ -5,9 +5,12 @@ mod anvil;
 mod browser;
 mod crash;
 mod customer;
+mod demo;
 mod examples;
 mod hostile;
+mod leases;
 mod protocol;
+mod results;
 mod story;
 
 use std::path::PathBuf;

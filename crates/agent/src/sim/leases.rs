@@ -254,7 +254,9 @@ impl SimLeases {
         match held.state {
             LeaseState::Active => Ok(true),
             LeaseState::Starting | LeaseState::Warm => Ok(false),
-            LeaseState::Draining | LeaseState::Ended => Err("the lease takes nothing new".into()),
+            LeaseState::Draining | LeaseState::Ended | LeaseState::Unknown => {
+                Err("the lease takes nothing new".into())
+            }
         }
     }
 

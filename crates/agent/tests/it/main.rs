@@ -5,6 +5,8 @@ mod chain;
 mod leases;
 mod lives;
 mod money;
+mod pledges;
+mod results;
 mod sandboxes;
 mod simulated;
 mod utility;

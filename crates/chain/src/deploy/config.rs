@@ -153,6 +153,19 @@ pub struct ExchangeConfig {
     /// What it opens with, in units of the stablecoin and in wei of JOULE; `None`: a vote opens it.
     /// Only with play money, which can be made.
     pub liquidity: Option<(U256, U256)>,
+    /// A market that is there already, in place of an exchange of the protocol's own; `None`: its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uniswap: Option<UniswapConfig>,
+}
+
+/// A market on Uniswap v2, or on whatever has its router's interface. The pair of stablecoin and
+/// JOULE is made where there is none; what is traded in it comes from whoever puts it there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct UniswapConfig {
+    /// The router.
+    pub router: Address,
+    /// By how much a trade may differ from the time-weighted price, in basis points, at most 2,000.
+    pub slip_bp: u16,
 }
 
 impl Default for DeployConfig {
@@ -217,6 +230,7 @@ impl Default for DeployConfig {
                 move_bp: 300,
                 window_s: HOUR_S / 2,
                 liquidity: None,
+                uniswap: None,
             },
         }
     }

@@ -11,15 +11,18 @@ use alloy::{
     sol_types::{SolCall, SolConstructor as _, SolValue as _},
 };
 
-use super::{DeployConfig, ProtocolContracts};
+use super::{DeployConfig, ProtocolContracts, UniswapConfig};
 use crate::{
     contracts::{
         Audits, DevDollar, Disputes, ERC1967Proxy, Exchange, Grants, IAudits, IDisputes,
         IKinesisGovernor, IStakePool, Joule, KinesisGovernor, Leases, PaymentEscrow, Registry,
-        StakePool, TimelockController, Treasury,
+        StakePool, TimelockController, Treasury, UniswapV2Market,
     },
     embedded::FACTORY,
 };
+
+/// What the adapter of a market is called in a plan: before it is made, its pair is.
+pub(super) const MARKET: &str = "market";
 
 /// What is created, in order, and what is done afterwards.
 #[derive(Debug)]
@@ -35,14 +38,28 @@ pub(super) struct Plan {
 /// A contract that the factory makes.
 #[derive(Debug)]
 pub(super) struct Creation {
+    /// What it is called in a plan.
+    pub(super) name: &'static str,
+    /// Whether it is a proxy, which its contract's state is behind.
+    pub(super) proxy: bool,
     salt: B256,
     code: Bytes,
 }
 
 impl Creation {
+    fn new(name: &'static str, code: &Bytes, arguments: &[u8]) -> Self {
+        let code = [code.as_ref(), arguments].concat().into();
+        Self { name, proxy: false, salt: B256::ZERO, code }
+    }
+
     /// Where it will stand.
     pub(super) fn address(&self) -> Address {
         FACTORY.create2(self.salt, keccak256(&self.code))
+    }
+
+    /// How many bytes its creation takes, arguments included.
+    pub(super) fn bytes(&self) -> usize {
+        self.code.len()
     }
 
     /// What the factory is called with.
@@ -64,12 +81,11 @@ struct Creations(Vec<Creation>);
 
 impl Creations {
     /// A contract without a proxy.
-    fn add(&mut self, code: &Bytes, arguments: &[u8]) -> Address {
-        self.add_salted(B256::ZERO, code, arguments)
+    fn add(&mut self, name: &'static str, code: &Bytes, arguments: &[u8]) -> Address {
+        self.put(Creation::new(name, code, arguments))
     }
 
-    fn add_salted(&mut self, salt: B256, code: &Bytes, arguments: &[u8]) -> Address {
-        let creation = Creation { salt, code: [code.as_ref(), arguments].concat().into() };
+    fn put(&mut self, creation: Creation) -> Address {
         let address = creation.address();
         self.0.push(creation);
         address
@@ -77,11 +93,18 @@ impl Creations {
 
     /// A contract behind a proxy that initialises itself in its constructor, so that nobody can get
     /// in between.
-    fn proxied<C: SolCall>(&mut self, code: &Bytes, arguments: &[u8], initialize: &C) -> Address {
-        let implementation = self.add(code, arguments);
+    fn proxied<C: SolCall>(
+        &mut self,
+        name: &'static str,
+        code: &Bytes,
+        arguments: &[u8],
+        initialize: &C,
+    ) -> Address {
+        let implementation = self.add(name, code, arguments);
         let _data = initialize.abi_encode().into();
         let proxy = ERC1967Proxy::constructorCall { implementation, _data };
-        self.add(&ERC1967Proxy::BYTECODE, &proxy.abi_encode())
+        let proxy = Creation::new(name, &ERC1967Proxy::BYTECODE, &proxy.abi_encode());
+        self.put(Creation { proxy: true, ..proxy })
     }
 }
 
@@ -99,10 +122,12 @@ impl Plan {
         // Another deployment has another timelock, and so another everything: after its first
         // operation a timelock takes no second one from the deployer.
         let salt = config.digest();
-        let timelock =
-            all.add_salted(salt, &TimelockController::BYTECODE, &of_timelock.abi_encode());
+        let code = &TimelockController::BYTECODE;
+        let timelock = Creation::new("timelock", code, &of_timelock.abi_encode());
+        let timelock = all.put(Creation { salt, ..timelock });
         let owner_ = timelock;
         let joule = all.proxied(
+            "joule",
             &Joule::BYTECODE,
             &[],
             &Joule::initializeCall {
@@ -112,9 +137,11 @@ impl Plan {
             },
         );
         let governor = governor(all, joule, timelock, config);
-        let treasury = all.proxied(&Treasury::BYTECODE, &[], &Treasury::initializeCall { owner_ });
+        let treasury =
+            all.proxied("treasury", &Treasury::BYTECODE, &[], &Treasury::initializeCall { owner_ });
         let registry = registry(all, joule, timelock, config);
         let escrow = all.proxied(
+            "escrow",
             &PaymentEscrow::BYTECODE,
             &(joule, registry).abi_encode_params(),
             &PaymentEscrow::initializeCall {
@@ -127,22 +154,19 @@ impl Plan {
         let pool = pool(all, (joule, registry, escrow), timelock, config);
         let disputes = disputes(all, escrow, registry, timelock, config);
         let usd = config.exchange.usd;
-        let usd = usd.unwrap_or_else(|| all.add(&DevDollar::BYTECODE, &timelock.abi_encode()));
-        let exchange = all.proxied(
-            &Exchange::BYTECODE,
-            &(usd, joule).abi_encode_params(),
-            &Exchange::initializeCall {
-                owner_,
-                treasury_: treasury,
-                feeBp_: config.exchange.fee_bp,
-                moveBp_: config.exchange.move_bp,
-                window_: config.exchange.window_s,
-            },
+        let usd = usd.unwrap_or_else(|| {
+            all.add("play dollar", &DevDollar::BYTECODE, &timelock.abi_encode())
+        });
+        let exchange = exchange(all, (usd, joule), timelock, treasury, config);
+        let grants = all.proxied(
+            "grants",
+            &Grants::BYTECODE,
+            &joule.abi_encode(),
+            &Grants::initializeCall { owner_ },
         );
-        let grants =
-            all.proxied(&Grants::BYTECODE, &joule.abi_encode(), &Grants::initializeCall { owner_ });
         let audits = audits(all, disputes, timelock, config);
         let leases = all.proxied(
+            "leases",
             &Leases::BYTECODE,
             &disputes.abi_encode(),
             &Leases::initializeCall {
@@ -168,6 +192,35 @@ impl Plan {
     }
 }
 
+/// Where USD becomes JOULE and back: the protocol's own exchange, or an adapter of a market.
+fn exchange(
+    all: &mut Creations,
+    (usd, joule): (Address, Address),
+    timelock: Address,
+    treasury: Address,
+    config: &DeployConfig,
+) -> Address {
+    let exchange = &config.exchange;
+    if let Some(UniswapConfig { router, slip_bp }) = &exchange.uniswap {
+        let market = UniswapV2Market::constructorCall {
+            router_: *router,
+            usd_: usd,
+            joule_: joule,
+            window_: exchange.window_s,
+            slipBp_: *slip_bp,
+        };
+        return all.add(MARKET, &UniswapV2Market::BYTECODE, &market.abi_encode());
+    }
+    let initialize = Exchange::initializeCall {
+        owner_: timelock,
+        treasury_: treasury,
+        feeBp_: exchange.fee_bp,
+        moveBp_: exchange.move_bp,
+        window_: exchange.window_s,
+    };
+    all.proxied("exchange", &Exchange::BYTECODE, &(usd, joule).abi_encode_params(), &initialize)
+}
+
 fn governor(
     all: &mut Creations,
     joule: Address,
@@ -185,7 +238,7 @@ fn governor(
             quorumPercent: U256::from(governance.quorum_percent),
         },
     };
-    all.proxied(&KinesisGovernor::BYTECODE, &[], &initialize)
+    all.proxied("governor", &KinesisGovernor::BYTECODE, &[], &initialize)
 }
 
 fn registry(
@@ -201,7 +254,7 @@ fn registry(
         utilityBond_: stake.utility_bond_wei,
         thaw_: stake.thaw_s,
     };
-    all.proxied(&Registry::BYTECODE, &joule.abi_encode(), &initialize)
+    all.proxied("registry", &Registry::BYTECODE, &joule.abi_encode(), &initialize)
 }
 
 fn pool(
@@ -223,7 +276,7 @@ fn pool(
         },
         delay_: pool.delay_s,
     };
-    all.proxied(&StakePool::BYTECODE, &of.abi_encode_params(), &initialize)
+    all.proxied("pool", &StakePool::BYTECODE, &of.abi_encode_params(), &initialize)
 }
 
 fn disputes(
@@ -248,7 +301,12 @@ fn disputes(
             breachBp: disputes.breach_bp,
         },
     };
-    all.proxied(&Disputes::BYTECODE, &(escrow, registry).abi_encode_params(), &initialize)
+    all.proxied(
+        "disputes",
+        &Disputes::BYTECODE,
+        &(escrow, registry).abi_encode_params(),
+        &initialize,
+    )
 }
 
 fn audits(
@@ -274,7 +332,7 @@ fn audits(
             claimStake: audits.claim_stake_wei.saturating_to(),
         },
     };
-    all.proxied(&Audits::BYTECODE, &disputes.abi_encode(), &initialize)
+    all.proxied("audits", &Audits::BYTECODE, &disputes.abi_encode(), &initialize)
 }
 
 /// The timelock's first operation.
@@ -303,7 +361,9 @@ fn setup(
         first.call(joule, &Joule::approveCall { spender: at.pool, value: assets });
         first.call(at.pool, &StakePool::depositCall { assets, receiver: *investor });
     }
-    if let (Some((usd, in_joule)), None) = (config.exchange.liquidity, config.exchange.usd) {
+    // Only what is the protocol's own is opened, and only with money that can be made.
+    let ours = config.exchange.usd.is_none() && config.exchange.uniswap.is_none();
+    if let Some((usd, in_joule)) = config.exchange.liquidity.filter(|_| ours) {
         let in_joule = spend(in_joule);
         first.call(at.usd, &DevDollar::mintCall { to: at.exchange, amount: usd });
         first.call(joule, &Joule::transferCall { to: at.exchange, value: in_joule });
@@ -330,6 +390,11 @@ impl Operation {
     fn call<C: SolCall>(&mut self, target: Address, call: &C) {
         self.targets.push(target);
         self.calls.push(call.abi_encode().into());
+    }
+
+    /// How many calls it makes.
+    pub(super) fn len(&self) -> usize {
+        self.targets.len()
     }
 
     fn values(&self) -> Vec<U256> {

@@ -7,8 +7,6 @@
 
 mod action;
 
-use std::collections::BTreeMap;
-
 use alloy::{
     primitives::{Address, B256, Bytes, U256, keccak256},
     rpc::types::Filter,
@@ -20,8 +18,9 @@ pub use action::{Action, Call, Upgradeable};
 
 use super::{Protocol, event, hash};
 use crate::{
-    ChainError, Joules,
-    contracts::{Grants, Joule, KinesisGovernor},
+    ChainError, Joules, LogPlace,
+    contracts::{Exchange, Grants, Joule, KinesisGovernor, PaymentEscrow, Registry},
+    logs::Backwards,
     refusal::PROPOSAL_STATES,
 };
 
@@ -46,7 +45,7 @@ pub enum Vote {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Proposal {
     /// Its number: a hash of its calls and its description.
-    #[serde(with = "text")]
+    #[serde(with = "crate::amount::text")]
     pub id: U256,
     /// Who proposed it.
     pub proposer: Address,
@@ -113,6 +112,15 @@ pub struct VotingPower {
     pub to_propose: Joules,
 }
 
+/// Some proposals.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProposalPage {
+    /// The newest first.
+    pub proposals: Vec<Proposal>,
+    /// Where to go on; `None`: there are no older ones.
+    pub next: Option<LogPlace>,
+}
+
 impl Protocol {
     /// What an account may say.
     ///
@@ -145,6 +153,7 @@ impl Protocol {
     /// # Errors
     /// Where a value of it makes no sense, or the endpoint fails.
     pub async fn calls_of(&self, action: &Action) -> Result<Vec<Call>, ChainError> {
+        self.within_bounds(action).await?;
         let now_s = self.now_s().await?;
         let calls = action.calls(&self.contracts, now_s)?;
         let mut needed: Vec<Address> = calls.iter().map(|call| call.target).collect();
@@ -159,6 +168,40 @@ impl Protocol {
             }
         }
         Ok(calls)
+    }
+
+    /// Refuses what a contract has a bound against in its code, by that contract's own word.
+    async fn within_bounds(&self, action: &Action) -> Result<(), ChainError> {
+        let (joule, escrow, at) = (self.contracts.joule, self.contracts.escrow, self.at);
+        let bounds = match action {
+            Action::SetFee(_) => {
+                (0, u64::from(self.read(escrow, &PaymentEscrow::FEE_BP_CAPCall {}).await?))
+            }
+            Action::SetEmission(_) => {
+                (0, u64::from(self.read(joule, &Joule::YEARLY_EMISSION_BP_CAPCall {}).await?))
+            }
+            Action::SetExchangeFee(_) => {
+                // An adapter of another market takes no fee.
+                match self.read(at.exchange, &Exchange::FEE_BP_CAPCall {}).await {
+                    Ok(cap) => (0, u64::from(cap)),
+                    Err(_) => {
+                        return Err(ChainError::Senseless(
+                            "the exchange of this chain has no fee of its own".to_owned(),
+                        ));
+                    }
+                }
+            }
+            Action::SetThaw(_) => (
+                u64::from(self.read(at.registry, &Registry::THAW_MINCall {}).await?),
+                u64::from(self.read(at.registry, &Registry::THAW_MAXCall {}).await?),
+            ),
+            Action::SetWithdrawalDelay(_) => (
+                u64::from(self.read(escrow, &PaymentEscrow::WITHDRAWAL_DELAY_MINCall {}).await?),
+                u64::from(self.read(escrow, &PaymentEscrow::WITHDRAWAL_DELAY_MAXCall {}).await?),
+            ),
+            _ => return Ok(()),
+        };
+        action.check_bounds(bounds.0, bounds.1)
     }
 
     /// Proposes an action; returns the proposal's number.
@@ -183,16 +226,52 @@ impl Protocol {
         Ok(created.proposalId)
     }
 
-    /// All proposals there were, the newest last.
+    /// Proposals, the newest first, at most `most` of them: those older than `before`, or the newest
+    /// there are.
     ///
     /// # Errors
     /// Where the endpoint fails or keeps no logs.
-    pub async fn proposals(&self) -> Result<Vec<Proposal>, ChainError> {
-        let mut all = Vec::new();
-        for created in self.created().await? {
-            all.push(self.shown(created).await?);
+    pub async fn proposals(
+        &self,
+        before: Option<LogPlace>,
+        most: usize,
+    ) -> Result<ProposalPage, ChainError> {
+        let mut logs = self.created(before).await?;
+        let mut page = ProposalPage { proposals: Vec::new(), next: None };
+        let mut last = None;
+        while let Some((place, created)) = next_created(&mut logs).await? {
+            if before.is_some_and(|before| place >= before) {
+                continue;
+            }
+            if page.proposals.len() >= most {
+                page.next = last;
+                break;
+            }
+            last = Some(place);
+            page.proposals.push(self.shown(created).await?);
         }
-        Ok(all)
+        Ok(page)
+    }
+
+    /// The newest proposals whose numbers begin with these digits, at most two of them: of a whole
+    /// number there is one.
+    ///
+    /// # Errors
+    /// Where the endpoint fails or keeps no logs.
+    pub async fn proposals_named(&self, digits: &str) -> Result<Vec<Proposal>, ChainError> {
+        let mut logs = self.created(None).await?;
+        let mut found: Vec<Proposal> = Vec::new();
+        while let Some((_, created)) = next_created(&mut logs).await? {
+            let number = created.proposalId.to_string();
+            if !number.starts_with(digits) || found.iter().any(|one| one.id == created.proposalId) {
+                continue;
+            }
+            found.push(self.shown(created).await?);
+            if number == digits || found.len() > 1 {
+                break;
+            }
+        }
+        Ok(found)
     }
 
     /// One proposal.
@@ -200,13 +279,9 @@ impl Protocol {
     /// # Errors
     /// Where there is none or the endpoint fails.
     pub async fn proposal(&self, id: U256) -> Result<Proposal, ChainError> {
-        let created = self.created().await?.into_iter().find(|created| created.proposalId == id);
-        match created {
-            Some(created) => self.shown(created).await,
-            None => Err(ChainError::Reverted(format!(
-                "GovernorNonexistentProposal: there is no proposal {id}"
-            ))),
-        }
+        self.proposals_named(&id.to_string()).await?.pop().ok_or_else(|| {
+            ChainError::Reverted(format!("GovernorNonexistentProposal: there is no proposal {id}"))
+        })
     }
 
     /// Votes with everything that is delegated to this account.
@@ -328,22 +403,13 @@ impl Protocol {
         Ok(Joules(released.map_or(U256::ZERO, |released| released.amount)))
     }
 
-    async fn created(&self) -> Result<Vec<KinesisGovernor::ProposalCreated>, ChainError> {
+    /// What the governor told of proposals, the newest first.
+    async fn created(&self, before: Option<LogPlace>) -> Result<Backwards, ChainError> {
         let filter = Filter::new()
             .address(self.at.governor)
-            .event_signature(KinesisGovernor::ProposalCreated::SIGNATURE_HASH)
-            .from_block(0);
-        let logs = self.logs(&filter).await?;
-        // By number: a log that an endpoint gives twice is one proposal.
-        let mut all = BTreeMap::new();
-        for (at, log) in logs.iter().enumerate() {
-            if let Ok(created) = KinesisGovernor::ProposalCreated::decode_log(&log.inner) {
-                all.entry(created.proposalId).or_insert((at, created.data));
-            }
-        }
-        let mut all: Vec<_> = all.into_values().collect();
-        all.sort_by_key(|(at, _)| *at);
-        Ok(all.into_iter().map(|(_, created)| created).collect())
+            .event_signature(KinesisGovernor::ProposalCreated::SIGNATURE_HASH);
+        let from = before.map(|before| before.block);
+        self.logs_back(filter, from).await
     }
 
     async fn shown(
@@ -400,16 +466,15 @@ fn parts(calls: &[Call]) -> (Vec<Address>, Vec<U256>, Vec<Bytes>) {
     )
 }
 
-/// A number of 256 bits is text in JSON.
-mod text {
-    use alloy::primitives::U256;
-    use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _};
-
-    pub(super) fn serialize<S: Serializer>(number: &U256, s: S) -> Result<S::Ok, S::Error> {
-        s.collect_str(number)
+/// The next older proposal and where it was told of.
+async fn next_created(
+    logs: &mut Backwards,
+) -> Result<Option<(LogPlace, KinesisGovernor::ProposalCreated)>, ChainError> {
+    while let Some(log) = logs.next().await? {
+        let (Some(block), Some(index)) = (log.block_number, log.log_index) else { continue };
+        if let Ok(created) = KinesisGovernor::ProposalCreated::decode_log(&log.inner) {
+            return Ok(Some((LogPlace { block, index }, created.data)));
+        }
     }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<U256, D::Error> {
-        U256::from_str_radix(&String::deserialize(d)?, 10).map_err(D::Error::custom)
-    }
+    Ok(None)
 }

@@ -294,7 +294,32 @@ impl Protocol {
         Ok(all)
     }
 
-    async fn offer(&self, utility: Address) -> Result<Option<Offer>, ChainError> {
+    /// Utilities that can be found on this chain, from the `from`-th on, at most `most`; and from where
+    /// to go on, where there may be more.
+    ///
+    /// # Errors
+    /// Where the endpoint fails.
+    pub async fn offers_from(
+        &self,
+        from: u64,
+        most: u64,
+    ) -> Result<(Vec<Offer>, Option<u64>), ChainError> {
+        let to = from.saturating_add(most.min(PAGE));
+        let call = Registry::utilitiesCall { from: U256::from(from), to: U256::from(to) };
+        let page = self.read(self.at.registry, &call).await?;
+        let full = u64::try_from(page.len()).is_ok_and(|read| read > 0 && read >= to - from);
+        let mut all = Vec::new();
+        for utility in page {
+            all.extend(self.offer(utility).await?);
+        }
+        Ok((all, full.then_some(to)))
+    }
+
+    /// What a utility offers; `None` where it offers nothing.
+    ///
+    /// # Errors
+    /// Where the endpoint fails.
+    pub async fn offer(&self, utility: Address) -> Result<Option<Offer>, ChainError> {
         let offer = self.read(self.at.registry, &Registry::offerOfCall { utility }).await?;
         Ok((offer.publishedAt > 0).then_some(Offer {
             utility,

@@ -240,7 +240,7 @@ impl Settlement {
     }
 }
 
-fn contract_root(payment: &PaymentProof) -> PaymentEscrow::PaymentRoot {
+pub(super) fn contract_root(payment: &PaymentProof) -> PaymentEscrow::PaymentRoot {
     let root = &payment.signed.root;
     PaymentEscrow::PaymentRoot {
         utility: root.utility,

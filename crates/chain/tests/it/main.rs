@@ -4,10 +4,12 @@
 
 mod calls;
 mod control;
+mod deployment;
 mod durability;
 mod endpoint;
 mod filters;
 mod hostile;
+mod lists;
 mod leases;
 mod once;
 mod protocol;

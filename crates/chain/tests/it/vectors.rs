@@ -14,7 +14,7 @@ use kinesis_protocol::{
     result::{self, JobResult},
     root::domain,
     sla::{self, Ack, LeaseTerms},
-    tree::leaf,
+    tree::{Multiproof, leaf},
 };
 use serde_json::{Value, json};
 
@@ -160,6 +160,37 @@ fn structs() -> Value {
     })
 }
 
+/// Proofs of several leaves at once: of every other one, and of as many as fit together.
+fn many(tree: &PaymentTree, payees: &[(Address, U256)]) -> Vec<Value> {
+    let prove = |(supplier, _): &(Address, U256)| {
+        let (cumulative, proof) = tree.prove(*supplier).unwrap();
+        (*supplier, cumulative, proof)
+    };
+    let proofs: Vec<_> = payees.iter().map(prove).collect();
+    let deepest = proofs.iter().map(|one| one.2.0.len()).max().unwrap_or(0);
+    let mut all = Vec::new();
+    for step in [1, 2, 3] {
+        let chosen: Vec<_> = proofs
+            .iter()
+            .step_by(step)
+            .filter(|one| one.2.0.len() == deepest)
+            .map(|(supplier, cumulative, proof)| (*supplier, *cumulative, proof))
+            .collect();
+        let joined = Multiproof::join(tree.root(), &chosen).unwrap();
+        assert!(joined.verify(tree.root()));
+        let leaves = joined.leaves.iter();
+        let leaves: Vec<_> = leaves.map(|(of, wei)| leaf(*of, *wei).unwrap()).collect();
+        all.push(json!({
+            "leaves": leaves,
+            "claims": joined.claims(),
+            "proof": joined.proof,
+            "flags": joined.flags,
+            "bits": format!("0x{}", hex::encode(joined.bits())),
+        }));
+    }
+    all
+}
+
 fn trees() -> Value {
     let tree = |size: u8| {
         let payees: Vec<_> = (1..=size)
@@ -187,7 +218,12 @@ fn trees() -> Value {
                 })
             })
             .collect();
-        json!({"root": tree.root(), "total": tree.total_wei().to_string(), "leaves": leaves})
+        json!({
+            "root": tree.root(),
+            "total": tree.total_wei().to_string(),
+            "leaves": leaves,
+            "many": many(&tree, &payees),
+        })
     };
     [1, 2, 3, 4, 5, 7, 8, 13].map(tree).into_iter().collect()
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use kinesis_protocol::{
     AccountId, Address, AppId, ContentHash, Counters, Epoch, LeaseId, LeaseState, NanoUsd, NodeId,
-    Tier, VersionId, lease::GuestFile,
+    Tier, VersionId, lease::GuestFile, result::SignedResult,
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -60,6 +60,8 @@ pub enum AppState {
     Stopped,
     /// Stopped because its budget or its account's balance is used up.
     OverBudget,
+    /// Deleted by its owner: its name is free, its bill stays.
+    Deleted,
 }
 
 /// An app as its owner sees it.
@@ -79,6 +81,9 @@ pub struct AppView {
     pub state: AppState,
     /// Why it stands there, where that needs saying: why nothing could be placed, why it failed.
     pub reason: Option<String>,
+    /// What its owner should know while it goes on: that it has cost `warn_percent` of its budget.
+    #[serde(default)]
+    pub warning: Option<String>,
     /// Where it answers; `None` for a job.
     pub url: Option<String>,
     /// The number of the version that is wanted, from 1.
@@ -191,6 +196,11 @@ pub struct PartView {
     /// What it left, once it is completed.
     #[schema(value_type = Vec<Object>)]
     pub outputs: Vec<GuestFile>,
+    /// What its supplier signed of that, where the job is deterministic: `GET
+    /// /v1/apps/NAME/parts/PART/result` gives all that an audit of it needs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    pub result: Option<SignedResult>,
 }
 
 /// One output file of a job.
@@ -216,5 +226,6 @@ pub fn lease_state(state: LeaseState) -> &'static str {
         LeaseState::Active => "active",
         LeaseState::Draining => "draining",
         LeaseState::Ended => "ended",
+        LeaseState::Unknown => "unknown",
     }
 }

@@ -46,8 +46,12 @@ pub struct Bill {
     pub app: AppId,
     /// Its name.
     pub name: String,
-    /// One line for each lease it ever had.
+    /// One line for each lease it had, oldest first: the newest ones.
     pub lines: Vec<BillLine>,
+    /// Where there are older lines: ask for those before this lease. The sums are of all lines.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub next: Option<LeaseId>,
     /// What the customer paid.
     #[schema(value_type = i64)]
     pub customer_nanousd: NanoUsd,

@@ -42,6 +42,9 @@ const PRUNE_EVERY: u64 = 512;
 const KNOWN_FOR_MS: u64 = 30 * 86_400_000;
 /// How many stretches of a benchmark are recomputed.
 const STRETCHES_CHECKED: usize = 2;
+/// What a node is told that did not do the work it claims.
+const DISPROVED: &str = "the benchmark was answered with work that was not done: let the agent measure \
+                         itself, with a build that this utility can check";
 
 /// The newest connection of a node.
 #[derive(Debug)]
@@ -245,21 +248,22 @@ impl Control {
         took: Duration,
     ) {
         let stretches = answer.checkpoints.len();
-        if stretches == 0 || stretches > CHECKPOINTS_MAX {
-            return;
-        }
-        let mut sample: Vec<usize> =
-            (0..STRETCHES_CHECKED).map(|_| rand::rng().random_range(0..stretches)).collect();
-        sample.dedup();
+        let sample: Vec<usize> = match stretches {
+            0 => Vec::new(),
+            _ => (0..STRETCHES_CHECKED).map(|_| rand::rng().random_range(0..stretches)).collect(),
+        };
+        let said_enough = (1..=CHECKPOINTS_MAX).contains(&stretches);
         let answer = Answer { elapsed_ms: answer.elapsed_ms.max(millis(took)).max(1), ..answer };
         let speed = answer.rounds_per_second();
         let honest = tokio::task::spawn_blocking(move || {
-            sample.into_iter().all(|stretch| answer.verify_stretch(&nonce, stretch))
+            said_enough && sample.into_iter().all(|at| answer.verify_stretch(&nonce, at))
         })
         .await
         .unwrap_or(false);
         if !honest {
             warn!(node = node.short(), "a benchmark was answered with work that was not done");
+            self.with(|grid, now| grid.node_disproved(now, node));
+            self.send(node, ToAgent::Rejected { reason: DISPROVED.to_owned() });
             return;
         }
         let benchmark = Benchmark { rounds_per_second: speed };

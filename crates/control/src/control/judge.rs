@@ -13,7 +13,7 @@ use crate::{
     ControlError,
     api::Event,
     budget::{self, Verdict},
-    grid::{AppSpec, Stop},
+    grid::{AppSpec, Spending, Stop},
 };
 
 /// What is remembered from one second to the next.
@@ -33,6 +33,13 @@ struct Account {
     /// What is used and not posted yet.
     pending: NanoUsd,
     /// What all it runs may cost until it could be ended.
+    reserve: NanoUsd,
+}
+
+/// An app that cost something.
+struct Costly {
+    spec: AppSpec,
+    /// What its leases may cost until they could be ended, where it is a service.
     reserve: NanoUsd,
 }
 
@@ -72,25 +79,30 @@ impl Control {
                 if let Some(app) = grid.apps().get(&app).filter(|app| app.stop.is_none()) {
                     let account = app.spec.account;
                     accounts.entry(account).or_default().balance = grid.balance(account);
-                    watched.insert(app.spec.id, app.spec.clone());
+                    let reserve = match app.spec.service() {
+                        Some(_) => grid.reserve(app.spec.id, &|lease| self.observed(lease)),
+                        None => NanoUsd::ZERO,
+                    };
+                    watched.insert(app.spec.id, Costly { spec: app.spec.clone(), reserve });
                 }
             }
         }
         let before = std::mem::replace(&mut judged.accrued, accrued);
         let mut done = Ok(());
-        for (app, spec) in watched {
+        for (app, costly) in watched {
+            let spec = &costly.spec;
             let account = accounts.get(&spec.account).copied().unwrap_or_default();
             let finding = match account.dry() {
                 Some(finding) => Ok(Some(finding)),
                 None => {
                     let now = judged.accrued.get(&app).copied().unwrap_or_default();
                     let then = before.get(&app).copied().unwrap_or_default();
-                    self.weigh(&spec, ticked.get(&app).copied(), now, then).await
+                    self.weigh(&costly, now, then).await
                 }
             };
             // One that cannot be looked at now must not hide the others.
             let followed = match finding {
-                Ok(Some(finding)) => self.follow(judged, &spec, &finding).await,
+                Ok(Some(finding)) => self.follow(judged, spec, &finding).await,
                 Ok(None) => Ok(()),
                 Err(problem) => Err(problem),
             };
@@ -99,28 +111,44 @@ impl Control {
         done
     }
 
-    /// Looks at an app's budget; `None` where it has none, or cost nothing in this second. `accrued`
-    /// is what a job's attempts cost by now, `before` what they did a second ago.
+    /// Looks at an app's budget; `None` where it has none. `accrued` is what a job's attempts cost by
+    /// now, `before` what they did a second ago.
     async fn weigh(
         &self,
-        spec: &AppSpec,
-        ticked: Option<NanoUsd>,
+        costly: &Costly,
         accrued: NanoUsd,
         before: NanoUsd,
     ) -> Result<Option<Finding>, ControlError> {
+        let Costly { spec, reserve } = costly;
         let budget = &spec.manifest.budget;
         let Some(most) = budget.usd else { return Ok(None) };
         let (spent, next) = if spec.service().is_some() {
-            let Some(ticked) = ticked else { return Ok(None) };
-            (self.store.spent(spec.id).await?, ticked)
+            // Whatever the last second cost: the next one may cost as much as was granted.
+            (self.store.spent(spec.id).await?, *reserve)
         } else {
             // What a job did before it was stopped is billed: the next second, and its end.
             let second = (accrued - before).max(NanoUsd::ZERO);
             (self.store.spent_version(spec.version).await? + accrued, second + second)
         };
         let verdict = budget::judge(spent, next, Some(most), budget.warn_percent);
-        let reason = format!("it cost {spent} of its budget of {most}");
+        let reason = if next > NanoUsd::ZERO && verdict == Verdict::Stop {
+            format!(
+                "it cost {spent} of its budget of {most}, and may cost {next} before it could be \
+                 stopped"
+            )
+        } else {
+            format!("it cost {spent} of its budget of {most}")
+        };
         Ok(Some(Finding { verdict, reason, spent, most }))
+    }
+
+    /// Says what a service with a budget has cost, before anything of it is placed.
+    pub(super) async fn look_at_spending(&self, spec: &AppSpec) -> Result<(), ControlError> {
+        if spec.service().is_some() && spec.manifest.budget.usd.is_some() {
+            let spent = self.store.spent(spec.id).await?;
+            self.grid.lock().set_spending(spec.id, Spending { spent, warning: None });
+        }
+        Ok(())
     }
 
     async fn follow(
@@ -137,6 +165,8 @@ impl Control {
             budget_nanousd: finding.most,
             stopped,
         };
+        let warning = (finding.verdict == Verdict::Warn).then(|| finding.reason.clone());
+        self.grid.lock().set_spending(app, Spending { spent: finding.spent, warning });
         match finding.verdict {
             Verdict::Fine => {}
             Verdict::Warn => {

@@ -90,6 +90,7 @@ impl Control {
     /// One tick.
     pub(super) async fn tick(self: &Arc<Self>) -> Result<(), ControlError> {
         let mut ledger = self.ledger.lock().await;
+        self.turn_price();
         let used: Vec<(LeaseId, Counters)> =
             self.grid.lock().counters().map(|(id, counters)| (id, *counters)).collect();
         let held: HashSet<LeaseId> = used.iter().map(|(lease, _)| *lease).collect();
@@ -108,7 +109,7 @@ impl Control {
             let posting = TickPosting {
                 series: self.payer.series,
                 tick: self.store.reserve_tick(self.payer.series).await?,
-                joule_price: self.config.joule_price,
+                joule_price: self.price(),
                 leases: changed.clone(),
             };
             reserved = Some(posting.tick);
@@ -211,7 +212,7 @@ impl Control {
                 && old != new
                 && let Some(payment) = signed.proof(supplier)
             {
-                let joule_price = self.config.joule_price;
+                let joule_price = self.price();
                 self.send(node, ToAgent::Payment { payment, joule_price });
             }
         }
@@ -220,7 +221,7 @@ impl Control {
     /// The newest payment of a supplier, for a node of it that has just joined.
     pub(super) fn payment_for(&self, supplier: Address) -> Option<ToAgent> {
         let payment = self.signed.load().as_ref()?.proof(supplier)?;
-        Some(ToAgent::Payment { payment, joule_price: self.config.joule_price })
+        Some(ToAgent::Payment { payment, joule_price: self.price() })
     }
 
     /// Keeps the escrow funded, and knows what it holds.
@@ -245,6 +246,7 @@ impl Control {
 
     /// Reads the escrow and tops it up where it covers too little beyond what is owed.
     pub(super) async fn fund_escrow(&self) -> Result<(), ControlError> {
+        let _one = self.depositing.lock().await;
         let cover = self.settle.cover().await?;
         *self.cover.lock() = Some(cover);
         let wanted = owed(&cover, *self.owed_total.lock(), self.terms.fee_bp)
@@ -255,6 +257,10 @@ impl Control {
         let missing = wanted - cover.available_wei;
         let amount = missing.max(self.config.escrow_deposit.to_wei());
         let amount = amount.min(self.settle.balance().await?);
+        if amount.is_zero() && self.settle.market().is_some() {
+            // The desk buys some, or says why it does not.
+            return Ok(());
+        }
         if amount.is_zero() {
             return Err(ControlError::Payment(
                 "the desk has no JOULE left to deposit into the escrow".into(),

@@ -5,7 +5,7 @@ use std::{collections::HashSet, sync::Arc};
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
 use kinesis_protocol::{
-    AccountId, AppId, Ending, Manifest, NanoUsd, Replica, VersionId, manifest::Kind,
+    AccountId, AppId, Ending, LeaseId, Manifest, NanoUsd, Replica, VersionId, manifest::Kind,
 };
 use kinesis_store::{
     App, AppKind, AppState as StoredState, ArtifactRef as StoredArtifact, Idempotency,
@@ -20,6 +20,9 @@ use crate::{
 };
 
 const APPS_NEXT: &str = "; `kinesis ps` lists yours";
+/// How many names an account may have for each app that may run: those of stopped apps are theirs,
+/// too, until they are deleted.
+const NAMES_PER_APP: u64 = 10;
 
 impl Control {
     /// Opens an account. Repeated with the same idempotency key it returns the same account with a
@@ -118,6 +121,17 @@ impl Control {
             self.want(&app).await?;
             return self.view_app(app).await;
         }
+        if let Kind::Service(service) = &manifest.kind
+            && service.sla.is_some()
+            && !self.can_agree()
+        {
+            return Err(ControlError::Invalid(
+                "this utility knows no court of leases, so nobody can sign an [sla]: leave it out"
+                    .to_owned(),
+            ));
+        }
+        self.check_hosts(&manifest)?;
+        self.check_price()?;
         self.check_artifacts(account, &manifest, request).await?;
         self.check_balance(account).await?;
         let _one = self.deploying.lock().await;
@@ -127,11 +141,19 @@ impl Control {
             let mine = |app: &&crate::grid::App| app.spec.account == account && app.stop.is_none();
             grid.apps().values().filter(mine).count()
         };
-        let counted = known.is_some_and(|app| app.state == StoredState::Running);
+        let counted = known.as_ref().is_some_and(|app| app.state == StoredState::Running);
         if !counted && wanted >= self.config.apps_max {
             return Err(ControlError::Limit(format!(
                 "an account has at most {} apps at once: stop one first",
                 self.config.apps_max
+            )));
+        }
+        let apps_max = u64::try_from(self.config.apps_max).unwrap_or(u64::MAX);
+        let names_max = apps_max.saturating_mul(NAMES_PER_APP);
+        if known.is_none() && self.store.names_of(account).await? >= names_max {
+            return Err(ControlError::Limit(format!(
+                "an account has at most {names_max} names: delete an app that you need no more, \
+                 with `kinesis delete NAME`"
             )));
         }
         let (kind, parts) = match &manifest.kind {
@@ -139,6 +161,7 @@ impl Control {
             Kind::Job(job) => (AppKind::Job, u32::try_from(job.parts.len()).unwrap_or(u32::MAX)),
         };
         let new = NewVersion {
+            hosts: manifest.hosts.clone(),
             account,
             name: manifest.name.clone(),
             kind,
@@ -159,7 +182,7 @@ impl Control {
                     "the name \"{name}\" is another account's: choose another"
                 )));
             }
-            Err(problem @ StoreError::KindChanged(_)) => {
+            Err(problem @ (StoreError::KindChanged(_) | StoreError::HostTaken(_))) => {
                 return Err(ControlError::Conflict(problem.to_string()));
             }
             other => other?,
@@ -201,6 +224,7 @@ impl Control {
             AppKind::Job => self.restore_parts(&spec, &held).await?,
             AppKind::Service => Vec::new(),
         };
+        self.look_at_spending(&spec).await?;
         self.with(|grid, now| grid.set_app(now, spec, parts));
         Ok(())
     }
@@ -232,6 +256,7 @@ impl Control {
         Ok(())
     }
 
+    /// An account's app. What was deleted is not found, except by [`Self::ever_named`].
     pub(super) async fn named(&self, account: AccountId, name: &str) -> Result<App, ControlError> {
         self.store.app_named(account, name).await?.ok_or_else(|| ControlError::NotFound {
             what: "app",
@@ -240,27 +265,48 @@ impl Control {
         })
     }
 
-    /// An account's apps, newest first.
+    /// An account's app; where it has none of that name, the one that it deleted last.
+    pub(super) async fn ever_named(
+        &self,
+        account: AccountId,
+        name: &str,
+    ) -> Result<App, ControlError> {
+        match self.named(account, name).await {
+            Err(unknown @ ControlError::NotFound { .. }) => {
+                self.store.deleted_app(account, name).await?.ok_or(unknown)
+            }
+            found => found,
+        }
+    }
+
+    /// An account's apps, newest first; with `deleted`, those it deleted as well.
     ///
     /// # Errors
     /// Where the store fails.
-    pub async fn apps(&self, account: AccountId) -> Result<Vec<AppView>, ControlError> {
+    pub async fn apps(
+        &self,
+        account: AccountId,
+        deleted: bool,
+    ) -> Result<Vec<AppView>, ControlError> {
         let mut views = Vec::new();
         for app in self.store.apps(Some(account)).await?.into_iter().rev() {
-            views.push(self.view_app(app).await?);
+            if deleted || app.state != StoredState::Deleted {
+                views.push(self.view_app(app).await?);
+            }
         }
         Ok(views)
     }
 
-    /// One app.
+    /// One app, or what is left of it once it is deleted.
     ///
     /// # Errors
     /// Where the account has none of that name.
     pub async fn app(&self, account: AccountId, name: &str) -> Result<AppView, ControlError> {
-        self.view_app(self.named(account, name).await?).await
+        self.view_app(self.ever_named(account, name).await?).await
     }
 
-    /// Stops an app: its leases are released, its bill stays. Stopping a stopped app is no error.
+    /// Stops an app: its leases are released; its name, its hosts and its bill stay. Stopping a stopped
+    /// app is no error.
     ///
     /// # Errors
     /// Where the account has none of that name.
@@ -294,7 +340,11 @@ impl Control {
         self.check_balance(account).await?;
         let now = self.clock.now_ms();
         let app = match self.store.rollback(app.id, idempotency, now).await {
-            Err(problem @ (StoreError::NoEarlierVersion(_) | StoreError::Invalid(_))) => {
+            Err(
+                problem @ (StoreError::NoEarlierVersion(_)
+                | StoreError::HostTaken(_)
+                | StoreError::Invalid(_)),
+            ) => {
                 return Err(ControlError::Conflict(problem.to_string()));
             }
             other => other?,
@@ -303,13 +353,18 @@ impl Control {
         self.view_app(app).await
     }
 
-    /// An app's bill.
+    /// An app's bill: what it came to, and the newest lines before `before`; `None`: of all.
     ///
     /// # Errors
-    /// Where the account has no app of that name.
-    pub async fn usage(&self, account: AccountId, name: &str) -> Result<Bill, ControlError> {
-        let app = self.named(account, name).await?;
-        self.bill(&app).await
+    /// Where the account never had an app of that name.
+    pub async fn usage(
+        &self,
+        account: AccountId,
+        name: &str,
+        before: Option<LeaseId>,
+    ) -> Result<Bill, ControlError> {
+        let app = self.ever_named(account, name).await?;
+        self.bill(&app, before).await
     }
 
     /// A replica's log: its newest lease's, from its first byte; with `follow`, until the lease ends.

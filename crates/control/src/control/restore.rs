@@ -6,14 +6,14 @@ use std::{
 };
 
 use kinesis_protocol::{Counters, LeaseId, Manifest, NodeInfo, VersionId};
-use kinesis_store::{AppKind, AppState as StoredState, JobPart, LeaseRole, PartState, Version};
+use kinesis_store::{AppKind, JobPart, LeaseRole, PartState, Version};
 use tracing::{error, warn};
 
 use super::{Control, ledger::SignedTree};
 use crate::{
     ControlError,
     api::ArtifactRef,
-    grid::{AppSpec, Lease, Mark, PartPhase, PartSlot, Phase, Stop},
+    grid::{AppSpec, Lease, Mark, PartPhase, PartSlot, Phase},
 };
 
 impl Control {
@@ -52,11 +52,7 @@ impl Control {
         for account in self.store.accounts().await? {
             self.grid.lock().set_balance(account.account, account.balance_nanousd);
         }
-        for app in self.store.apps(None).await? {
-            let wanted = app.state == StoredState::Running;
-            if !wanted && app.kind == AppKind::Job {
-                continue;
-            }
+        for app in self.store.running_apps().await? {
             let version = self.store.version(app.version).await?;
             let spec = match spec(app.account, &version) {
                 Ok(spec) => spec,
@@ -69,14 +65,8 @@ impl Control {
                 AppKind::Job => self.restore_parts(&spec, &unfinished).await?,
                 AppKind::Service => Vec::new(),
             };
-            self.with(|grid, now| {
-                grid.set_app(now, spec, parts);
-                match app.state {
-                    StoredState::Running => {}
-                    StoredState::OverBudget => grid.stop_app(now, app.id, Stop::Budget),
-                    _ => grid.stop_app(now, app.id, Stop::Owner),
-                }
-            });
+            self.look_at_spending(&spec).await?;
+            self.with(|grid, now| grid.set_app(now, spec, parts));
         }
         Ok(())
     }
@@ -94,11 +84,14 @@ impl Control {
         let mut slots = Vec::new();
         for part in self.store.job_parts(spec.version).await? {
             let running = part.state == PartState::Running;
-            let lease = part.lease.filter(|lease| unfinished.contains(lease));
-            if running && lease.is_none() {
-                slots.push(self.requeue(&part, retries).await?);
-            } else {
-                slots.push(slot(&part, lease));
+            let open = |lease: &LeaseId| unfinished.contains(lease);
+            let (lease, beside) = (part.lease.filter(open), part.beside.filter(open));
+            match lease.or(beside) {
+                None if running => slots.push(self.requeue(&part, retries).await?),
+                first => slots.push(PartSlot {
+                    beside: beside.filter(|_| running && lease.is_some()),
+                    ..slot(&part, first)
+                }),
             }
         }
         Ok(slots)

@@ -194,6 +194,7 @@ impl Control {
     /// Tells the grid and the node what follows from a reading, where that is new.
     fn judge_standing(self: &Arc<Self>, node: NodeId, supplier: Address, read: Option<Standing>) {
         let now = Instant::now();
+        let session = self.sessions.lock().get(&node).map(|session| session.number);
         let mut all = self.standings.known.lock();
         let Some(known) = all.get_mut(&node).filter(|known| known.supplier == supplier) else {
             return;
@@ -207,6 +208,11 @@ impl Control {
         let withheld = verdict(self.config.min_stake, supplier, read);
         let news = (stake_wei, withheld);
         if known.told.as_ref() == Some(&news) {
+            return;
+        }
+        if session != Some(known.session) {
+            // It has said hello and cannot be told yet: that is done at the next look.
+            known.tried = None;
             return;
         }
         let nothing_known = known.told.is_none() && known.read.is_none() && news.1.is_none();

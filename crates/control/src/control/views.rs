@@ -6,9 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use kinesis_protocol::{
-    Address, AppId, Counters, Ending, LeaseId, Manifest, NanoUsd, Replica, VersionId,
-};
+use kinesis_protocol::{Address, AppId, Counters, Ending, LeaseId, Manifest, Replica, VersionId};
 use kinesis_store::{
     App, AppKind as StoredKind, AppState as StoredState, Attempt, JobPart, PartState,
 };
@@ -31,6 +29,8 @@ const OVER_FOR_MS: u64 = 600_000;
 const PAGE_APPS_MAX: u32 = 200;
 /// The most parts of a job on the page.
 const PAGE_PARTS_MAX: u32 = 16;
+/// The most lines of a bill that are read at a time.
+const BILL_LINES_MAX: u32 = 500;
 /// How many of an app's versions are shown.
 const VERSIONS_SHOWN: u32 = 20;
 
@@ -56,7 +56,7 @@ impl Control {
         let recorded: HashMap<LeaseId, u64> = sums.open.into_iter().collect();
         let mut replicas = Vec::new();
         let mut requests = sums.requests;
-        let (state, mut reason, held) = {
+        let (state, mut reason, warning, held) = {
             let grid = self.grid.lock();
             for lease in grid.leases_of(app.id) {
                 // What it answered since it was recorded.
@@ -96,9 +96,12 @@ impl Control {
                 (StoredState::OverBudget, _) => (AppState::OverBudget, None),
                 (StoredState::Completed, _) => (AppState::Completed, None),
                 (StoredState::Failed, _) => (AppState::Failed, None),
+                (StoredState::Deleted, _) => (AppState::Deleted, None),
             };
             let held = held.filter(|held| held.spec.version == app.version);
-            (state, reason, held.map(|held| Arc::clone(&held.spec.manifest)))
+            let spending = grid.spending(app.id).filter(|_| app.state == StoredState::Running);
+            let warning = spending.and_then(|spending| spending.warning.clone());
+            (state, reason, warning, held.map(|held| Arc::clone(&held.spec.manifest)))
         };
         reason = app.reason.clone().or(reason);
         replicas.sort_by_key(|lease| (lease.replica, lease.role == Role::Standby, lease.epoch));
@@ -120,7 +123,9 @@ impl Control {
             kind: if service { AppKind::Service } else { AppKind::Job },
             state,
             reason,
-            url: service.then(|| self.url_template.load().replace("{app}", &app.name)),
+            warning,
+            url: (service && state != AppState::Deleted)
+                .then(|| self.url_template.load().replace("{app}", &app.name)),
             version: app.version_number,
             versions: versions
                 .iter()
@@ -159,23 +164,24 @@ impl Control {
         })
     }
 
-    pub(super) async fn bill(&self, app: &App) -> Result<Bill, ControlError> {
-        let leases = self.store.leases_of(app.id).await?;
+    pub(super) async fn bill(
+        &self,
+        app: &App,
+        before: Option<LeaseId>,
+    ) -> Result<Bill, ControlError> {
+        let known = self.store.bill(app.id, before, BILL_LINES_MAX).await?;
         let mut bill = Bill {
             app: app.id,
             name: app.name.clone(),
-            lines: Vec::with_capacity(leases.len()),
-            customer_nanousd: NanoUsd::ZERO,
-            suppliers_nanousd: NanoUsd::ZERO,
-            margin_nanousd: NanoUsd::ZERO,
-            fee_nanousd: NanoUsd::ZERO,
+            lines: Vec::with_capacity(known.leases.len()),
+            next: known.leases.first().map(kinesis_store::Lease::id).filter(|_| known.more),
+            customer_nanousd: known.customer_nanousd,
+            suppliers_nanousd: known.suppliers_nanousd,
+            margin_nanousd: known.margin_nanousd,
+            fee_nanousd: known.fee_nanousd,
         };
-        for lease in leases {
+        for lease in known.leases {
             let posted = lease.posted;
-            bill.customer_nanousd += posted.customer_nanousd();
-            bill.suppliers_nanousd += posted.supplier_nanousd;
-            bill.margin_nanousd += posted.margin_nanousd;
-            bill.fee_nanousd += posted.fee_nanousd;
             bill.lines.push(BillLine {
                 lease: lease.id(),
                 replica: lease.spec.key.replica.0,
@@ -213,14 +219,20 @@ impl Control {
         }
         let view = |node: &crate::grid::Node| {
             let info = &node.info;
+            let withheld = grid.withheld(info.node).filter(|_| node.is_up()).map(str::to_owned);
+            let state = match (node.state(), &withheld) {
+                ("up", Some(_)) => "withheld",
+                (state, _) => state,
+            };
             NodeView {
                 node: info.node,
                 name: info.name.clone(),
                 supplier: info.supplier,
                 tier: info.tier,
                 region: info.region.clone(),
-                state: node.state().to_owned(),
+                state: state.to_owned(),
                 paused: node.paused.clone(),
+                withheld,
                 offered: info.offered,
                 free: node.free,
                 prices: info.prices,
@@ -273,7 +285,8 @@ impl Control {
                     .saturating_abs()
                     .saturating_add(totals.difference_nanojoule.0.saturating_abs()),
             },
-            joule_price: self.config.joule_price,
+            joule_price: self.price(),
+            desk: Some(self.page_desk().await?),
             chain_id: self.payer.chain_id,
             escrow: self.payer.escrow,
             now_ms,
@@ -291,7 +304,7 @@ impl Control {
             supplier,
             cumulative_nanojoule: self.store.earned(self.payer.series, supplier).await?,
             payment: self.signed.load().as_ref().and_then(|signed| signed.proof(supplier)),
-            joule_price: self.config.joule_price,
+            joule_price: self.price(),
         })
     }
 
@@ -308,9 +321,11 @@ impl Control {
 fn going(state: AppState) -> AppState {
     match state {
         AppState::Pending | AppState::Running | AppState::Idle => state,
-        AppState::Stopped | AppState::OverBudget | AppState::Completed | AppState::Failed => {
-            AppState::Running
-        }
+        AppState::Stopped
+        | AppState::OverBudget
+        | AppState::Completed
+        | AppState::Failed
+        | AppState::Deleted => AppState::Running,
     }
 }
 
@@ -333,13 +348,15 @@ fn view_part(part: JobPart, newest: Option<Attempt>) -> PartView {
         ending: part.reason.filter(|_| !completed),
         wall_ms: None,
         outputs: Vec::new(),
+        result: None,
     };
     let Some(newest) = newest else { return view };
     view.ending = view.ending.or(newest.ending.as_ref().map(Ending::to_string));
     if completed {
         view.wall_ms = Some(newest.counters.wall_ms);
-        if let Some(Ending::Completed { outputs, .. }) = newest.ending {
+        if let Some(Ending::Completed { outputs, signed, .. }) = newest.ending {
             view.outputs = outputs;
+            view.result = signed.map(|signed| *signed);
         }
     }
     view.node = Some(newest.node);

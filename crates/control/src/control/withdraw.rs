@@ -44,7 +44,10 @@ impl Control {
             None if request.deadline <= now / 1_000 => {
                 return Err(ControlError::Invalid("the signature's deadline has passed".into()));
             }
-            None => self.store.begin_withdrawal(series, supplier, cumulative, now).await?,
+            None => {
+                self.check_price()?;
+                self.store.begin_withdrawal(series, supplier, cumulative, now).await?
+            }
         };
         let done = match (begun.redeemed_nanojoule, begun.paid_nanousd) {
             (Some(_), Some(_)) => begun,
@@ -92,7 +95,7 @@ impl Control {
             NanoJoule::from_wei(redeemed.paid_wei)
                 .ok_or_else(|| ControlError::Invalid("the amount is too large".into()))?
         };
-        let usd = self.config.joule_price.to_usd(joule);
+        let usd = self.price().to_usd(joule);
         let hash = hash_text(redeemed.transaction);
         let now = self.clock.now_ms();
         let done = self

@@ -130,6 +130,11 @@ pub enum PartPhase {
 pub struct PartSlot {
     /// Where it stands.
     pub phase: PartPhase,
+    /// Another attempt beside the one that runs, which was slow to start: the first that works
+    /// goes on.
+    pub beside: Option<LeaseId>,
+    /// Whether one of two such attempts failed after its node had taken it: the other stays alone.
+    pub failed_beside: bool,
     /// Attempts that count towards its retries.
     pub attempts: u32,
     /// Suppliers it failed on, and their nodes, newest last.
@@ -144,6 +149,8 @@ impl PartSlot {
     pub fn queued() -> Self {
         Self {
             phase: PartPhase::Queued { not_before_ms: 0 },
+            beside: None,
+            failed_beside: false,
             attempts: 0,
             failed_on: VecDeque::new(),
             reason: None,
@@ -156,6 +163,8 @@ impl PartSlot {
 pub enum Stop {
     /// Its owner stopped it.
     Owner,
+    /// Its owner deleted it.
+    Deleted,
     /// Its money is used up.
     Budget,
     /// It is a job, and over.
@@ -189,4 +198,6 @@ pub struct App {
     pub told: AppState,
     /// Whether something is missing that time or a new node may bring.
     pub unsatisfied: bool,
+    /// Whether something is on its way, and may turn out to be slow.
+    pub starting: bool,
 }

@@ -4,7 +4,8 @@
 //! and what is told to end may finish what is in flight. So an account must have more than it has
 //! spent. Nothing is placed for it that its balance could not bear for `covered_ms` of full use, with
 //! some traffic; and what runs is ended when less is left than half of that, and the
-//! traffic of the last seconds, cost.
+//! traffic of the last seconds, cost. A service's budget is held to the same way, as if it were the
+//! balance of an account that owns nothing else.
 
 use std::collections::HashMap;
 
@@ -28,6 +29,15 @@ pub struct Exposure {
     pub reserve: NanoUsd,
 }
 
+/// What an app was found to have cost of its budget.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Spending {
+    /// How much.
+    pub spent: NanoUsd,
+    /// What its owner is warned of.
+    pub warning: Option<String>,
+}
+
 impl Grid {
     /// What an account has left. Nothing is placed for it that could cost more before its spending
     /// is seen; what runs is not touched.
@@ -41,20 +51,66 @@ impl Grid {
         self.balances.get(&account).copied()
     }
 
+    /// What an app was found to have cost of its budget. Until it is said, nothing was.
+    pub fn set_spending(&mut self, app: AppId, spending: Spending) {
+        if self.spendings.get(&app) != Some(&spending) {
+            self.spendings.insert(app, spending);
+        }
+    }
+
+    /// What an app was found to have cost, if it was looked at.
+    #[must_use]
+    pub fn spending(&self, app: AppId) -> Option<&Spending> {
+        self.spendings.get(&app)
+    }
+
     /// What further leases of an account may cost together in an hour of full use, so that its
     /// balance lasts for `covered_ms`; `None` where the balance is not known.
     pub(super) fn covered(&self, account: AccountId) -> Option<NanoUsd> {
-        let balance = i128::from(self.balances.get(&account)?.0.max(0));
-        let most = balance * HOUR_MS / i128::from(self.config.covered_ms.max(1));
+        let balance = *self.balances.get(&account)?;
         let owned = |app: &AppId| self.apps.get(app).is_some_and(|a| a.spec.account == account);
-        let held: i128 = self
-            .leases
-            .values()
-            .filter(|lease| lease.is_live() && owned(&lease.spec.key.app))
+        let owned = self.leases.values().filter(|lease| owned(&lease.spec.key.app));
+        Some(self.bearable(balance, owned))
+    }
+
+    /// The same of a service and what is left of its budget; `None` where it has no budget.
+    pub(super) fn budgeted(&self, id: AppId) -> Option<NanoUsd> {
+        let app = self.apps.get(&id).filter(|app| app.spec.service().is_some())?;
+        let spent = self.spendings.get(&id).map_or(NanoUsd::ZERO, |spending| spending.spent);
+        let left = app.spec.manifest.budget.usd? - spent;
+        Some(self.bearable(left, self.leases_of(id)))
+    }
+
+    /// What an hour of further leases may cost, so that `money` bears `covered_ms` of all of them.
+    fn bearable<'a>(&'a self, money: NanoUsd, held: impl Iterator<Item = &'a Lease>) -> NanoUsd {
+        let held: i128 = held
+            .filter(|lease| lease.is_live())
             .map(|lease| i128::from(self.per_hour(lease).0) + self.traffic_per_hour(lease))
             .sum();
-        let left = (most - held).clamp(0, i128::from(i64::MAX));
-        Some(NanoUsd(i64::try_from(left).unwrap_or(i64::MAX)))
+        let held = NanoUsd(i64::try_from(held).unwrap_or(i64::MAX));
+        (hourly(money, self.config.covered_ms) - held).max(NanoUsd::ZERO)
+    }
+
+    /// What a lease in full use costs until it could be ended.
+    fn full(&self, lease: &Lease) -> NanoUsd {
+        let covered_ms = i128::from(self.config.covered_ms / 2);
+        let cost = i128::from(self.per_hour(lease).0) * covered_ms / HOUR_MS;
+        NanoUsd(i64::try_from(cost).unwrap_or(i64::MAX))
+    }
+
+    /// What all that answers for a service may cost until it could be ended, whether it is asked now
+    /// or not: a budget is looked at only while it is spent.
+    #[must_use]
+    pub fn reserve(&self, id: AppId, observe: Observe<'_>) -> NanoUsd {
+        let answers = |lease: &&Lease| {
+            let may = matches!(lease.phase, Phase::Active | Phase::Draining | Phase::Lost);
+            may && !lease.standby
+        };
+        self.leases_of(id).filter(answers).fold(NanoUsd::ZERO, |sum, lease| {
+            let traffic = unposted(lease, &seen_in_all(lease, observe));
+            let more = self.full(lease).checked_add(self.traffic_cost(lease, &traffic));
+            more.and_then(|more| sum.checked_add(more)).unwrap_or(NanoUsd(i64::MAX))
+        })
     }
 
     fn per_hour(&self, lease: &Lease) -> NanoUsd {
@@ -94,11 +150,6 @@ impl Grid {
         observe: Observe<'_>,
     ) -> Vec<Exposure> {
         let markup_bp = self.config.markup_bp;
-        let full = |lease: &Lease| {
-            let covered_ms = i128::from(self.config.covered_ms / 2);
-            let cost = i128::from(self.per_hour(lease).0) * covered_ms / HOUR_MS;
-            NanoUsd(i64::try_from(cost).unwrap_or(i64::MAX))
-        };
         let mut all = Vec::new();
         for (id, lease) in &self.leases {
             let app = lease.spec.key.app;
@@ -110,7 +161,7 @@ impl Grid {
                 let share = lease.spec.prices.cost(&lease.counters);
                 let accrued = scheduler::marked_up(share, markup_bp);
                 let works = lease.phase == Phase::Active;
-                let reserve = if works { full(lease) } else { NanoUsd::ZERO };
+                let reserve = if works { self.full(lease) } else { NanoUsd::ZERO };
                 all.push(Exposure { app, account, accrued, reserve });
                 continue;
             }
@@ -119,12 +170,18 @@ impl Grid {
                 continue;
             }
             let traffic = self.traffic_cost(lease, &unposted(lease, &seen));
-            let reserve = full(lease).checked_add(traffic).unwrap_or(NanoUsd(i64::MAX));
+            let reserve = self.full(lease).checked_add(traffic).unwrap_or(NanoUsd(i64::MAX));
             all.push(Exposure { app, account, accrued: NanoUsd::ZERO, reserve });
         }
         busy.retain(|id, _| self.leases.contains_key(id));
         all
     }
+}
+
+/// What may be spent in an hour so that `money` lasts for `covered_ms`.
+pub(super) fn hourly(money: NanoUsd, covered_ms: u64) -> NanoUsd {
+    let most = i128::from(money.0.max(0)) * HOUR_MS / i128::from(covered_ms.max(1));
+    NanoUsd(i64::try_from(most).unwrap_or(i64::MAX))
 }
 
 /// The traffic that was seen and not believed yet, and that of the last seconds: as much again may

@@ -44,6 +44,7 @@ impl Grid {
             free,
             paused: before.as_ref().and_then(|node| node.paused.clone()),
             benchmark: before.as_ref().and_then(|node| node.benchmark),
+            disproved: before.as_ref().is_some_and(|node| node.disproved),
             refused_reports: before.as_ref().map_or(0, |node| node.refused_reports),
             refused_at_ms: before.as_ref().map_or(0, |node| node.refused_at_ms),
             proven: before.as_ref().is_some_and(|node| node.proven),
@@ -186,6 +187,17 @@ impl Grid {
     pub fn node_benchmarked(&mut self, id: NodeId, benchmark: Benchmark) {
         if let Some(node) = self.nodes.get_mut(&id) {
             node.benchmark = Some(benchmark);
+            node.disproved = false;
+        }
+    }
+
+    /// A node answered a benchmark with work that was not done: it gets no lease, over this
+    /// connection or another, until it has answered one truly.
+    pub fn node_disproved(&mut self, now_ms: u64, id: NodeId) {
+        let Some(node) = self.nodes.get_mut(&id) else { return };
+        (node.benchmark, node.disproved) = (None, true);
+        for app in self.apps_on(id) {
+            self.reconcile(now_ms, app);
         }
     }
 

@@ -276,6 +276,8 @@ fn closed(node: &Node) -> Option<String> {
         Some("it is away".to_owned())
     } else if node.leaving {
         Some("it is leaving".to_owned())
+    } else if node.disproved {
+        Some("it answered the benchmark with work that was not done".to_owned())
     } else if node.refused_reports >= REFUSED_REPORTS_MAX {
         Some("it reported usage that cannot be true".to_owned())
     } else {

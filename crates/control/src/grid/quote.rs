@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use kinesis_protocol::{AccountId, NanoUsd, NodeId, Replica, manifest::Kind};
 
-use super::{AppSpec, Grid, place::explain};
+use super::{AppSpec, Grid, money::hourly, place::explain};
 use crate::{
     api::{Quote, QuotePlacement, Refusal, Role},
     scheduler::{self, Candidate, Request},
@@ -18,6 +18,7 @@ const FETCH_BYTES_PER_MS: u64 = 50_000;
 pub struct Snapshot {
     fleet: Vec<Candidate>,
     covered: Option<NanoUsd>,
+    covered_ms: u64,
     markup_bp: u32,
     start_ms: u64,
 }
@@ -29,6 +30,7 @@ impl Grid {
         Snapshot {
             fleet: self.fleet(now_ms),
             covered: self.covered(account),
+            covered_ms: self.config.covered_ms,
             markup_bp: self.config.markup_bp,
             start_ms: self.start_ms,
         }
@@ -52,8 +54,10 @@ impl Snapshot {
         match &spec.manifest.kind {
             Kind::Job(job) => self.parts(spec, job.parts.len(), &mut found),
             Kind::Service(service) => {
+                let budget = spec.manifest.budget.usd;
+                let mut budgeted = budget.map(|usd| hourly(usd, self.covered_ms));
                 for replica in (0..service.min.max(1)).map(Replica) {
-                    self.replica(spec, replica, service.warm, &mut found);
+                    self.replica(spec, replica, service.warm, &mut budgeted, &mut found);
                 }
             }
         }
@@ -102,11 +106,18 @@ impl Snapshot {
     }
 
     /// One replica of a service, with its standbys.
-    fn replica(&mut self, spec: &AppSpec, replica: Replica, warm: u32, found: &mut Found) {
+    fn replica(
+        &mut self,
+        spec: &AppSpec,
+        replica: Replica,
+        warm: u32,
+        budgeted: &mut Option<NanoUsd>,
+        found: &mut Found,
+    ) {
         let mut request = spec.request(replica, self.markup_bp);
         for copy in 0..=warm {
             let role = if copy == 0 { Role::Active } else { Role::Standby };
-            request.covered = self.covered;
+            (request.covered, request.budgeted) = (self.covered, *budgeted);
             let at = scheduler::choose(&request, &self.fleet);
             if replica.0 == 0 && copy == 0 {
                 found.refusals.extend(scheduler::refusals(&request, &self.fleet));
@@ -119,7 +130,8 @@ impl Snapshot {
                 request.other_than.push(node.info.supplier);
                 node.take(&request.wanted);
             }
-            self.placed(&request, replica, role, at, found);
+            let at_risk = self.placed(&request, replica, role, at, found);
+            *budgeted = budgeted.map(|left| (left - at_risk).max(NanoUsd::ZERO));
         }
     }
 
@@ -134,6 +146,7 @@ impl Snapshot {
         }
     }
 
+    /// Writes down where it goes; returns what an hour of it may cost.
     fn placed(
         &mut self,
         request: &Request,
@@ -141,7 +154,7 @@ impl Snapshot {
         role: Role,
         at: Option<usize>,
         found: &mut Found,
-    ) {
+    ) -> NanoUsd {
         let info = at.and_then(|at| self.fleet.get(at)).map(|node| &node.info);
         let per_hour = info.map_or(NanoUsd::ZERO, |info| {
             scheduler::per_hour(info, &request.wanted, self.markup_bp)
@@ -163,5 +176,6 @@ impl Snapshot {
             per_hour_nanousd: per_hour,
         });
         self.covered = self.covered.map(|covered| (covered - at_risk).max(NanoUsd::ZERO));
+        at_risk
     }
 }

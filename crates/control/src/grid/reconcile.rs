@@ -2,7 +2,7 @@
 
 use kinesis_protocol::{AppId, Epoch, LeaseId, Replica, message::ToAgent};
 
-use super::{Effect, Grid, Lease, Node, PartPhase, Phase, Stop, place::Purpose};
+use super::{Effect, Grid, Lease, Node, Phase, Stop, place::Purpose};
 use crate::api::{AppState, Event};
 
 /// After this share of the time that a lease has to become ready, another is placed beside it.
@@ -18,7 +18,7 @@ impl Grid {
                 self.release(now_ms, lease);
             }
         } else if let Some(app) = self.apps.get_mut(&id) {
-            app.unsatisfied = false;
+            (app.unsatisfied, app.starting) = (false, false);
             app.refused.retain(|_, (until, _)| *until > now_ms);
             app.avoid.retain(|_, until| *until > now_ms);
             match app.scale.map(|scale| scale.replicas) {
@@ -134,10 +134,7 @@ impl Grid {
         let best = standbys.first().map(|best| (best.spec.lease, best.phase == Phase::Warm));
         let coming: Vec<&Lease> =
             self.held(id, replica).filter(|lease| !lease.standby && lease.is_live()).collect();
-        let slow = coming.len() == 1
-            && coming.iter().all(|lease| {
-                now_ms.saturating_sub(lease.placed_at_ms) > self.ready_ms(lease) / HEDGE_SHARE
-            });
+        let slow = coming.len() == 1 && coming.iter().all(|lease| self.is_slow(now_ms, lease));
         let coming = !coming.is_empty();
         let may_return = now_ms < self.grace_until_ms
             && self.held(id, replica).any(|l| l.phase == Phase::Lost && l.restored && !l.standby);
@@ -200,14 +197,18 @@ impl Grid {
             current.map(|lease| lease.info.supplier).into_iter().collect();
         let mut standbys: Vec<&Lease> =
             self.held(id, replica).filter(|l| l.standby && l.is_live()).collect();
-        standbys.sort_by_key(|l| (l.phase != Phase::Warm, l.epoch()));
-        let (mut kept, mut extra) = (0, Vec::new());
+        // One that is being placed has no epoch yet: what it is placed beside comes first.
+        standbys.sort_by_key(|l| (l.phase != Phase::Warm, l.hedge, l.epoch()));
+        let (mut kept, mut ready, mut slow, mut extra) = (0, 0, 0, Vec::new());
         for lease in standbys {
             let leaving = self.nodes.get(&lease.node).is_some_and(Node::is_to_be_left);
             let fits =
                 lease.version == version && !leaving && !taken.contains(&lease.info.supplier);
-            if fits && kept < stands {
+            // Beside each that is slow to start another may wait, until one of the two is ready.
+            if fits && kept < stands + slow.min(stands - ready) {
                 kept += 1;
+                ready += u32::from(lease.phase == Phase::Warm);
+                slow += u32::from(!lease.hedge && self.is_slow(now_ms, lease));
                 taken.push(lease.info.supplier);
             } else {
                 extra.push(lease.spec.lease);
@@ -216,12 +217,29 @@ impl Grid {
         for lease in extra {
             self.release(now_ms, lease);
         }
+        if ready < stands
+            && let Some(app) = self.apps.get_mut(&id)
+        {
+            app.starting = true;
+        }
         while kept < stands {
             if !self.place(now_ms, id, replica, Purpose::Stand) {
                 return;
             }
             kept += 1;
         }
+        while kept < stands + slow.min(stands - ready) {
+            if !self.place(now_ms, id, replica, Purpose::StandBeside) {
+                return;
+            }
+            kept += 1;
+        }
+    }
+
+    /// Whether a lease takes long to get ready.
+    pub(super) fn is_slow(&self, now_ms: u64, lease: &Lease) -> bool {
+        let waited = now_ms.saturating_sub(lease.placed_at_ms);
+        lease.is_starting() && waited > self.ready_ms(lease) / HEDGE_SHARE
     }
 
     /// A standby takes over. Nothing is waited for: the frame first, then the routes.
@@ -291,54 +309,6 @@ impl Grid {
                 self.tell_lease(&lease);
             }
             Phase::Draining | Phase::Lost | Phase::Ended => {}
-        }
-    }
-
-    /// Places what a job still lacks.
-    fn reconcile_job(&mut self, now_ms: u64, id: AppId) {
-        let Some(app) = self.apps.get(&id) else { return };
-        let (mut due, mut lost) = (Vec::new(), Vec::new());
-        let mut waits = false;
-        for (part, number) in app.parts.iter().zip(0_u32..) {
-            match part.phase {
-                PartPhase::Queued { not_before_ms } if not_before_ms <= now_ms => {
-                    due.push(Replica(number));
-                }
-                PartPhase::Queued { .. } => waits = true,
-                PartPhase::Running(lease) => {
-                    let patience = self.config.patience_ms;
-                    if let Some(held) = self.leases.get(&lease).filter(|l| l.phase == Phase::Lost)
-                        && now_ms.saturating_sub(held.since_ms) > patience
-                        && now_ms >= self.grace_until_ms
-                    {
-                        lost.push(lease);
-                    }
-                }
-                PartPhase::Completed | PartPhase::Failed => {}
-            }
-        }
-        // An attempt of an older version, or one that is no part's any more.
-        let is_current = |lease: &Lease| {
-            let part = usize::try_from(lease.spec.key.replica.0).ok();
-            let part = part.and_then(|part| app.parts.get(part));
-            part.is_some_and(|part| part.phase == PartPhase::Running(lease.spec.lease))
-        };
-        let stray: Vec<LeaseId> = self
-            .leases_of(id)
-            .filter(|lease| !is_current(lease))
-            .map(|lease| lease.spec.lease)
-            .collect();
-        for lease in stray {
-            self.release(now_ms, lease);
-        }
-        for lease in lost {
-            let reason = "its node was lost".to_owned();
-            self.end(now_ms, lease, kinesis_protocol::Ending::NodeFailed { reason });
-            waits = true;
-        }
-        waits |= !self.place_parts(now_ms, id, due);
-        if waits && let Some(app) = self.apps.get_mut(&id) {
-            app.unsatisfied = true;
         }
     }
 }

@@ -1,11 +1,10 @@
-//! What a lease's report leads to, and what its end means for the job it was a part of.
+//! What a lease's report leads to.
 
 use kinesis_protocol::{
-    Counters, Ending, LeaseReport, LeaseState, NodeId, Workload, manifest::Kind, message::ToAgent,
-    usage::Traffic,
+    Counters, Ending, LeaseReport, LeaseState, NodeId, Workload, message::ToAgent, usage::Traffic,
 };
 
-use super::{App, Effect, Grid, Lease, Mark, Observe, PartOutcome, PartPhase, Phase};
+use super::{Effect, Grid, Lease, Mark, Observe, Phase};
 use crate::{
     api::Event,
     meter::{self, Bounds, Observed},
@@ -24,8 +23,6 @@ const RELEASE_LATE_MS: u64 = 10_000;
 const MARK_MS: u64 = 10_000;
 /// An activation that shows no effect for this long is sent again.
 const ACTIVATE_AGAIN_MS: u64 = 500;
-/// How many failures a part remembers the nodes of.
-const FAILED_ON_MAX: usize = 16;
 
 impl Grid {
     /// Takes in one report; says whether the app has to be looked at.
@@ -67,7 +64,7 @@ impl Grid {
         }
         match (report.state, lease.phase) {
             (LeaseState::Ended, _) => {
-                let ending = report.ending.clone().unwrap_or(Ending::Unknown);
+                let ending = self.ending(now_ms, node, report);
                 self.end(now_ms, id, ending);
                 return true;
             }
@@ -93,7 +90,7 @@ impl Grid {
                 lease.enter(Phase::Warm, now_ms);
             }
             (LeaseState::Active, _) => lease.enter(Phase::Active, now_ms),
-            (LeaseState::Starting, _) => {}
+            (LeaseState::Starting | LeaseState::Unknown, _) => {}
         }
         let Some(lease) = self.leases.get(&id) else { return true };
         let after = (lease.phase, lease.standby);
@@ -130,7 +127,7 @@ impl Grid {
         true
     }
 
-    fn refuse(&mut self, node: NodeId, report: &LeaseReport, reason: String) {
+    pub(super) fn refuse(&mut self, node: NodeId, report: &LeaseReport, reason: String) {
         let now_ms = self.passed_at_ms;
         let Some(known) = self.nodes.get_mut(&node) else { return };
         known.refused_reports = known.refused_reports.saturating_add(1);
@@ -176,48 +173,6 @@ impl Grid {
         }
         self.end(now_ms, id, Ending::NodeFailed { reason: format!("refused: {reason}") });
         self.reconcile(now_ms, app_id);
-    }
-
-    /// What an attempt's end means for its part; `None` where the attempt was superseded.
-    pub(super) fn attempt_ended(
-        &mut self,
-        now_ms: u64,
-        lease: &Lease,
-        ending: &Ending,
-        granted: bool,
-    ) -> Option<PartOutcome> {
-        let app = self.apps.get_mut(&lease.spec.key.app)?;
-        let App { spec, parts, stop, .. } = app;
-        let Kind::Job(job) = &spec.manifest.kind else { return None };
-        let part = usize::try_from(lease.spec.key.replica.0).ok().and_then(|i| parts.get_mut(i))?;
-        if part.phase != PartPhase::Running(lease.spec.lease) {
-            return None;
-        }
-        if matches!(ending, Ending::Completed { .. }) {
-            part.phase = PartPhase::Completed;
-            part.reason = None;
-            return Some(PartOutcome::Completed);
-        }
-        part.reason = Some(ending.to_string());
-        if stop.is_some() {
-            part.phase = PartPhase::Failed;
-            return None;
-        }
-        if granted {
-            part.attempts += 1;
-            part.failed_on.push_back((lease.node, lease.info.supplier));
-            if part.failed_on.len() > FAILED_ON_MAX {
-                part.failed_on.pop_front();
-            }
-        }
-        if part.attempts > job.retries {
-            part.phase = PartPhase::Failed;
-            return Some(PartOutcome::Failed);
-        }
-        let pause = if granted { 200_u64 << part.attempts.min(6) } else { 0 };
-        let not_before_ms = now_ms + pause;
-        part.phase = PartPhase::Queued { not_before_ms };
-        Some(PartOutcome::Again { counts: granted, not_before_ms })
     }
 }
 
@@ -287,7 +242,7 @@ fn measure(
             bounds.observed = Some(seen);
             seen
         }
-        Workload::Service(_) => {
+        Workload::Service(_) | Workload::Unknown => {
             let seen = seen_in_all(lease, observe);
             bounds.observed = Some(seen);
             seen

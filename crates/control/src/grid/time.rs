@@ -25,7 +25,8 @@ impl Grid {
         self.overdue(now_ms, &mut touched);
         if now_ms.saturating_sub(self.retried_at_ms) >= 200 {
             self.retried_at_ms = now_ms;
-            touched.extend(self.apps.iter().filter(|(_, app)| app.unsatisfied).map(|(id, _)| *id));
+            let again = self.apps.iter().filter(|(_, app)| app.unsatisfied || app.starting);
+            touched.extend(again.map(|(id, _)| *id));
         }
         for app in touched {
             self.reconcile(now_ms, app);

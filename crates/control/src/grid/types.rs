@@ -116,6 +116,8 @@ pub struct Over {
 pub enum PartOutcome {
     /// It is done.
     Completed,
+    /// Another attempt at it goes on.
+    Other,
     /// Try again, not before this time.
     Again {
         /// Whether this attempt counts towards the retries.
@@ -150,6 +152,8 @@ pub struct Node {
     pub paused: Option<String>,
     /// What it proved of its speed.
     pub benchmark: Option<Benchmark>,
+    /// Whether it was asked for that and answered with work that was not done.
+    pub disproved: bool,
     /// Reports of it that could not be true.
     pub refused_reports: u32,
     /// When the last of them came.
@@ -172,7 +176,7 @@ impl Node {
     /// Whether what it holds had better move elsewhere: it leaves, or says what cannot be true.
     #[must_use]
     pub fn is_to_be_left(&self) -> bool {
-        self.leaving || self.refused_reports >= super::node::REFUSED_REPORTS_MAX
+        self.leaving || self.disproved || self.refused_reports >= super::node::REFUSED_REPORTS_MAX
     }
 
     /// The word for where it stands.
@@ -272,7 +276,7 @@ pub struct Lease {
     pub base: Counters,
     /// Requests in flight, as its node says.
     pub in_flight: u32,
-    /// Whether it was placed beside another that is slow to start; the first that is ready serves.
+    /// Whether it was placed beside another that is slow to start: the first that is ready stays.
     pub hedge: bool,
     /// Whether its node says that it serves, when it is a standby as far as anybody recorded.
     pub claims: bool,
@@ -308,6 +312,12 @@ impl Lease {
             Phase::Asked | Phase::Starting | Phase::Warm | Phase::Active => true,
             Phase::Draining | Phase::Lost | Phase::Ended => false,
         }
+    }
+
+    /// Whether it is on its way to be ready.
+    #[must_use]
+    pub fn is_starting(&self) -> bool {
+        self.is_live() && matches!(self.phase, Phase::Placing | Phase::Asked | Phase::Starting)
     }
 
     /// Whether it is an attempt at a job's part.

@@ -40,10 +40,10 @@ pub struct Serving {
 }
 
 impl Grid {
-    /// A service's routes; `None` for jobs and unknown apps.
+    /// A service's routes; `None` for jobs, and for apps that are unknown, over or deleted.
     #[must_use]
     pub fn routes(&self, id: AppId) -> Option<AppRoutes> {
-        let app = self.apps.get(&id)?;
+        let app = self.apps.get(&id).filter(|app| app.stop != Some(Stop::Deleted))?;
         let service = app.spec.service()?;
         let mut serving: BTreeMap<Replica, &Lease> = BTreeMap::new();
         for lease in self.leases_of(id) {
@@ -77,6 +77,7 @@ impl Grid {
         let Some(app) = self.apps.get(&id) else { return AppState::Stopped };
         match app.stop {
             Some(Stop::Owner) => return AppState::Stopped,
+            Some(Stop::Deleted) => return AppState::Deleted,
             Some(Stop::Budget) => return AppState::OverBudget,
             Some(Stop::Over) | None => {}
         }

@@ -1,18 +1,16 @@
 //! Control against a real chain: withdrawals that a crash cuts in two, events that are read into the
 //! store, blocks that are taken back.
 
+mod proxy;
+
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
     process::Stdio,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::Arc,
     time::Duration,
 };
 
-use axum::{Router, body::Bytes, extract::State, routing::post};
 use kinesis_chain::{
     ChainConfig, Contracts, EmbeddedChain, EventReader, Key, MemoryJournal, SendPolicy, Settlement,
     deploy, dev,
@@ -37,18 +35,19 @@ use tokio::{
     io::{AsyncBufReadExt as _, BufReader},
     net::TcpListener,
     process::{Child, Command},
-    sync::Notify,
 };
+
+use proxy::{Hold, proxy};
 
 const PLACE: &str = "KINESIS_TEST_WITHDRAW_DIR";
 const LONG: Duration = Duration::from_secs(30);
 const SERIES: u64 = 1;
 
-fn joule(whole: u64) -> U256 {
+pub(crate) fn joule(whole: u64) -> U256 {
     U256::from(whole) * U256::from(10).pow(U256::from(18))
 }
 
-async fn embedded(dir: &Path) -> String {
+pub(crate) async fn embedded(dir: &Path) -> String {
     let chain = EmbeddedChain::open(ChainConfig::new(dir)).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/rpc", listener.local_addr().unwrap());
@@ -105,6 +104,7 @@ impl Scene {
             manifest: "name = \"web\"".into(),
             artifacts: BTreeMap::new(),
             parts: 0,
+            hosts: vec![],
         };
         let app = store.deploy(&new, None, 2).await.unwrap().app;
         let epoch = store.next_epoch(app.id, Replica(0)).await.unwrap();
@@ -132,6 +132,8 @@ impl Scene {
                 // A second is worth a tenth of a JOULE, at a cent for one.
                 prices: Prices { wall_ms: AttoUsd(1_000_000_000_000), ..Prices::default() },
                 term_ms: 60_000,
+                sla: None,
+                audit: None,
             },
             version: app.version,
             series: SERIES,
@@ -145,7 +147,7 @@ impl Scene {
         let posting = TickPosting {
             series: SERIES,
             tick: store.reserve_tick(SERIES).await.unwrap(),
-            joule_price: ControlConfig::default().joule_price,
+            joule_price: kinesis_protocol::JoulePrice::new(10_000_000).unwrap(),
             leases: vec![(lease.id(), Counters { wall_ms: 200_000, ..Counters::default() })],
         };
         store.post_tick(&posting, 4).await.unwrap();
@@ -238,47 +240,6 @@ async fn victim() {
     control.withdraw(request.payment.supplier, &request).await.unwrap();
     println!("\nPAID");
     std::future::pending::<()>().await;
-}
-
-/// Which question a proxy leaves without an answer, and whether the chain hears it.
-#[derive(Debug, Clone, Copy)]
-struct Hold {
-    method: &'static str,
-    heard: bool,
-}
-
-struct Proxy {
-    chain: String,
-    hold: Hold,
-    seen: AtomicUsize,
-    held: Notify,
-    http: reqwest::Client,
-}
-
-async fn forward(State(proxy): State<Arc<Proxy>>, body: Bytes) -> Vec<u8> {
-    let asked: Value = serde_json::from_slice(&body).unwrap();
-    let is_it =
-        asked["method"] == proxy.hold.method && proxy.seen.fetch_add(1, Ordering::SeqCst) == 0;
-    if !is_it || proxy.hold.heard {
-        let request = proxy.http.post(&proxy.chain).header("content-type", "application/json");
-        let answer = request.body(body).send().await.unwrap().bytes().await.unwrap();
-        if !is_it {
-            return answer.to_vec();
-        }
-    }
-    proxy.held.notify_one();
-    std::future::pending().await
-}
-
-async fn proxy(chain: &str, hold: Hold) -> (String, Arc<Proxy>) {
-    let http = reqwest::Client::builder().no_proxy().build().unwrap();
-    let seen = AtomicUsize::new(0);
-    let proxy = Arc::new(Proxy { chain: chain.to_owned(), hold, seen, held: Notify::new(), http });
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}/", listener.local_addr().unwrap());
-    let router = Router::new().route("/", post(forward)).with_state(Arc::clone(&proxy));
-    tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
-    (url, proxy)
 }
 
 fn spawn(dir: &Path) -> Child {
@@ -408,7 +369,7 @@ async fn caught_up(indexer: &mut Indexer) -> Vec<Step> {
 }
 
 /// The anvil that npm installed for the contracts; `None`, said on standard error, where it is not.
-async fn anvil() -> Option<(String, Child)> {
+pub(crate) async fn anvil() -> Option<(String, Child)> {
     let named = std::env::var_os("KINESIS_ANVIL").map(PathBuf::from);
     let binary = named.unwrap_or_else(|| {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("../../contracts/node_modules/.bin/anvil")
@@ -437,7 +398,7 @@ async fn anvil() -> Option<(String, Child)> {
     Some((url, child))
 }
 
-async fn rpc(url: &str, method: &str, params: Value) -> Value {
+pub(crate) async fn rpc(url: &str, method: &str, params: Value) -> Value {
     let body = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params});
     let http = reqwest::Client::builder().no_proxy().build().unwrap();
     let answer: Value = http.post(url).json(&body).send().await.unwrap().json().await.unwrap();

@@ -1,5 +1,8 @@
 //! The grid, asked about one thing at a time.
 
+mod silence;
+mod starts;
+
 use std::{
     collections::HashMap,
     sync::Arc,
@@ -8,7 +11,9 @@ use std::{
 
 use kinesis_control::{
     api::{AppState, ArtifactRef},
-    grid::{AppSpec, Effect, Grid, GridConfig, Lease, PartOutcome, PartSlot, Phase, Stop},
+    grid::{
+        AppSpec, Effect, Grid, GridConfig, Lease, PartOutcome, PartPhase, PartSlot, Phase, Stop,
+    },
     meter::Observed,
 };
 use kinesis_protocol::{
@@ -152,6 +157,30 @@ fn a_job_that_was_stopped_is_forgotten() {
 }
 
 #[test]
+fn a_service_that_was_stopped_is_forgotten() {
+    for stop in [Stop::Owner, Stop::Budget, Stop::Deleted] {
+        let mut grid = grid();
+        join(&mut grid, 1, 1, node(1), &[]);
+        let spec = service("");
+        grid.set_app(2, spec.clone(), Vec::new());
+        let lease = placed(grid.drain()).expect("a place");
+        grid.placed(3, lease, Some(Epoch(1)));
+        hear(&mut grid, 4, lease, LeaseState::Active, Counters::default(), None);
+        grid.stop_app(5, spec.id, stop);
+        // It says why it does not answer while it ends, unless its name may be another's already.
+        let routes = grid.routes(spec.id);
+        assert_eq!(routes.is_none(), stop == Stop::Deleted, "{routes:?}");
+        assert!(routes.is_none_or(|routes| routes.serving.is_empty()));
+        let _ = grid.drain();
+        hear(&mut grid, 6, lease, LeaseState::Ended, Counters::default(), None);
+        grid.recorded(lease);
+        assert!(grid.apps().is_empty() && grid.leases().is_empty(), "{stop:?}");
+        assert!(grid.drain().contains(&Effect::Routes(spec.id)));
+        assert!(grid.routes(spec.id).is_none());
+    }
+}
+
+#[test]
 fn a_quote_survives_any_length_a_customer_names() {
     let mut grid = grid();
     join(&mut grid, 1, 1, node(1), &[]);
@@ -173,8 +202,11 @@ fn all_placed(effects: &[Effect]) -> Vec<LeaseId> {
 }
 
 fn said(lease: &Lease, state: LeaseState, counters: Counters) -> LeaseReport {
-    let ending =
-        (state == LeaseState::Ended).then(|| Ending::Completed { outputs: vec![], fuel: None });
+    let ending = (state == LeaseState::Ended).then(|| Ending::Completed {
+        outputs: vec![],
+        fuel: None,
+        signed: None,
+    });
     LeaseReport {
         lease: lease.spec.lease,
         key: lease.spec.key,
@@ -349,66 +381,6 @@ fn traffic_is_covered_before_it_is_posted() {
     let mut other = service("");
     other.id = AppId::from_bytes([8; 16]);
     assert!(!grid.snapshot(31_000, ACME).quote(&other).placeable);
-}
-
-#[test]
-fn a_node_that_is_slow_to_start_holds_nobody_up() {
-    let mut grid = grid();
-    join(&mut grid, 1, 1, cheap(1, 1), &[]);
-    join(&mut grid, 1, 2, cheap(2, 200), &[]);
-    // A third has shown nothing yet, and is cheap.
-    let shop = AppSpec { id: AppId::from_bytes([8; 16]), ..service("") };
-    let early =
-        AppSpec { id: AppId::from_bytes([7; 16]), ..service("[preferences]\nregion = \"eu\"\n") };
-    let mut known = cheap(2, 200);
-    known.region = "eu".into();
-    join(&mut grid, 2, 3, known, &[]);
-    grid.set_app(3, early, Vec::new());
-    let proof = placed(grid.drain()).expect("a place");
-    grid.placed(4, proof, Some(Epoch(1)));
-    hear(&mut grid, 5, proof, LeaseState::Active, Counters::default(), None);
-    join(&mut grid, 6, 4, cheap(4, 10), &[]);
-
-    grid.set_app(7, shop.clone(), Vec::new());
-    let slow = placed(grid.drain()).expect("a place");
-    assert_eq!(grid.leases()[&slow].node, node(1).node);
-    grid.placed(8, slow, Some(Epoch(1)));
-    grid.granted(9, node(1).node, slow);
-    // Some seconds later another is asked, one that has proven itself.
-    let effects = pass(&mut grid, 50, 10_000);
-    let second = all_placed(&effects);
-    assert_eq!(second.len(), 1, "one beside it, not many");
-    assert_eq!(grid.leases()[&second[0]].node, node(2).node);
-    grid.placed(10_010, second[0], Some(Epoch(2)));
-    hear(&mut grid, 10_020, second[0], LeaseState::Active, Counters::default(), None);
-    assert_eq!(grid.state(shop.id), AppState::Running);
-    let released = ToAgent::Release { lease: slow, notice_ms: 0 };
-    assert!(grid.drain().contains(&Effect::Send(node(1).node, released)), "the slow one is let go");
-}
-
-#[test]
-fn a_node_that_never_gets_ready_is_given_up_sooner_and_chosen_last_for_longer() {
-    let mut grid = grid();
-    join(&mut grid, 1, 1, cheap(1, 1), &[]);
-    grid.set_app(2, service(""), Vec::new());
-    let lease = placed(grid.drain()).expect("a place");
-    grid.placed(3, lease, Some(Epoch(1)));
-    grid.granted(4, node(1).node, lease);
-    let effects = pass(&mut grid, 50, 30_000);
-    assert!(
-        effects.iter().any(|e| matches!(e, Effect::Ended(over) if over.lease == lease)),
-        "three minutes are not waited for so small a thing"
-    );
-    let late = grid.nodes()[&node(1).node].late_until_ms;
-    assert!(late > 60_000, "{late}");
-    // A dearer one is better now, for other apps as well.
-    join(&mut grid, 30_100, 2, cheap(2, 100_000), &[]);
-    let other = AppSpec { id: AppId::from_bytes([8; 16]), ..service("") };
-    let quote = grid.snapshot(30_200, ACME).quote(&other);
-    assert_eq!(quote.placements[0].node, Some(node(2).node));
-    // And once it is long ago, the cheap one again.
-    let quote = grid.snapshot(late + 1, ACME).quote(&other);
-    assert_eq!(quote.placements[0].node, Some(node(1).node));
 }
 
 #[test]

@@ -3,6 +3,9 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
 
 mod chain;
+mod desk;
 mod grid;
+mod market;
+mod results;
 mod simulation;
 mod utility;

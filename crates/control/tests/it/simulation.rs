@@ -12,6 +12,7 @@
 
 mod checks;
 mod effects;
+mod machine;
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -36,6 +37,9 @@ use kinesis_protocol::{
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
+use machine::{Machine, machine};
+
+const START_MS: u64 = 1_000_000;
 const STEP_MS: u64 = 10;
 const FAULTS_MS: u64 = 40_000;
 const SETTLE_MS: u64 = 25_000;
@@ -43,17 +47,29 @@ const NODES: u8 = 7;
 
 #[test]
 fn whatever_happens_it_settles() {
-    let seeds = std::env::var("KINESIS_SEEDS").ok().and_then(|n| n.parse().ok()).unwrap_or(40);
+    let seeds: u64 = std::env::var("KINESIS_SEEDS").ok().and_then(|n| n.parse().ok()).unwrap_or(40);
     let first = std::env::var("KINESIS_SEED").ok().and_then(|n| n.parse().ok()).unwrap_or(0);
     let seeds = if std::env::var("KINESIS_SEED").is_ok() { 1 } else { seeds };
+    let (mut slow, mut beside, mut grown) = (0, 0, 0);
     for seed in first..first + seeds {
-        Sim::new(seed).run();
+        let mut sim = Sim::new(seed);
+        sim.run();
+        (slow, beside) = (slow + sim.slow, beside + sim.beside);
+        grown += u64::from(sim.grown);
     }
+    eprintln!("{slow} slow starts, {beside} leases beside one, {grown} grew under load");
+    assert!(seeds < 10 || beside > 0, "nothing was slow");
+    assert!(seeds < 10 || grown > seeds / 2, "{grown} of {seeds} grew under load");
 }
 
 #[test]
 fn a_seed_replays_exactly() {
-    assert_eq!(Sim::new(7).run(), Sim::new(7).run());
+    let trace = || {
+        let mut sim = Sim::new(7);
+        sim.run();
+        sim.trace
+    };
+    assert_eq!(trace(), trace());
 }
 
 struct Sim {
@@ -66,6 +82,11 @@ struct Sim {
     writes: VecDeque<(u64, Write)>,
     next_session: u64,
     next_lease: u64,
+    /// Starts that took long, and leases that were placed beside one.
+    slow: u32,
+    beside: u32,
+    /// Whether the second app's third replica served.
+    grown: bool,
     apps: Vec<AppSpec>,
     trace: Vec<String>,
 }
@@ -89,6 +110,8 @@ struct Row {
 #[derive(Default, Clone)]
 struct Part {
     running: Option<LeaseId>,
+    /// Another attempt, beside that one.
+    beside: Option<LeaseId>,
     attempts: u32,
     completed: Vec<LeaseId>,
     failed: bool,
@@ -99,59 +122,6 @@ enum Write {
     Activated(LeaseId),
     Ended(Box<Over>),
     State(AppId, AppState),
-}
-
-/// A supplier's machine.
-struct Machine {
-    info: NodeInfo,
-    alive: bool,
-    session: Option<u64>,
-    dials_at: u64,
-    mute_until: u64,
-    beats_at: u64,
-    seq: u64,
-    leases: BTreeMap<LeaseId, Held>,
-    to_utility: VecDeque<(u64, u64, ToUtility)>,
-    to_node: VecDeque<(u64, u64, ToAgent)>,
-    closed_session: Option<u64>,
-}
-
-struct Held {
-    spec: LeaseSpec,
-    state: LeaseState,
-    ready_at: u64,
-    ends_at: Option<(u64, Ending)>,
-    activate: bool,
-    ending: Option<Ending>,
-    counters: Counters,
-    /// The most it ever told anybody.
-    told: Counters,
-}
-
-impl Machine {
-    fn reports(&mut self) -> Vec<LeaseReport> {
-        self.leases
-            .iter_mut()
-            .map(|(id, held)| {
-                held.told = held.counters;
-                LeaseReport {
-                    lease: *id,
-                    key: held.spec.key,
-                    state: held.state,
-                    counters: held.counters,
-                    in_flight: 0,
-                    ending: held.ending.clone(),
-                }
-            })
-            .collect()
-    }
-
-    fn free(&self) -> Resources {
-        self.leases
-            .values()
-            .filter(|held| held.state != LeaseState::Ended)
-            .fold(self.info.offered, |free, held| free.saturating_sub(&held.spec.granted))
-    }
 }
 
 fn spec(n: u8, manifest: &str) -> AppSpec {
@@ -186,37 +156,6 @@ fn job(n: u8, name: &str) -> AppSpec {
     )
 }
 
-fn machine(n: u8) -> Machine {
-    Machine {
-        info: NodeInfo {
-            node: NodeId([n; 32]),
-            name: format!("machine {n}"),
-            // Two machines of one supplier, the others each of their own.
-            supplier: Address::repeat_byte(n.max(2)),
-            tier: if n.is_multiple_of(3) { Tier::Datacenter } else { Tier::Crowd },
-            region: String::new(),
-            offered: Resources {
-                cpu_millis: 4_000,
-                mem_mib: 4_096,
-                disk_mib: 4_096,
-                ..Resources::default()
-            },
-            prices: Prices { wall_ms: AttoUsd(1_000_000 * u64::from(n)), ..Prices::default() },
-            attributes: BTreeMap::new(),
-        },
-        alive: true,
-        session: None,
-        dials_at: u64::from(n) * 20,
-        mute_until: 0,
-        beats_at: 0,
-        seq: 0,
-        leases: BTreeMap::new(),
-        to_utility: VecDeque::new(),
-        to_node: VecDeque::new(),
-        closed_session: None,
-    }
-}
-
 /// The ingress saw plenty, all the time: what bounds a report is time alone.
 fn plenty(now: u64) -> impl Fn(LeaseId) -> Option<Observed> {
     let traffic = Traffic { rx_bytes: 1 << 40, tx_bytes: 1 << 40, requests: 1 << 40 };
@@ -225,7 +164,7 @@ fn plenty(now: u64) -> impl Fn(LeaseId) -> Option<Observed> {
 
 impl Sim {
     fn new(seed: u64) -> Self {
-        let start = 1_000_000;
+        let start = START_MS;
         let mut sim = Self {
             seed,
             rng: ChaCha8Rng::seed_from_u64(seed),
@@ -236,9 +175,12 @@ impl Sim {
             writes: VecDeque::new(),
             next_session: 0,
             next_lease: 0,
+            slow: 0,
+            beside: 0,
+            grown: false,
             apps: vec![
                 service(10, "one", "min = 1\nmax = 1\nwarm = 1"),
-                service(11, "two", "min = 2\nmax = 3\nwarm = 1"),
+                service(11, "two", "min = 2\nmax = 3\nwarm = 1\nidle_ms = 2000"),
                 service(12, "lazy", "min = 0\nmax = 1\nwarm = 0\nidle_ms = 1000"),
                 job(13, "work"),
             ],
@@ -291,12 +233,15 @@ impl Sim {
                 if *version != app.version {
                     continue;
                 }
-                let held = part.running.filter(|lease| {
+                let open = |lease: &LeaseId| {
                     self.store.leases.get(lease).is_some_and(|row| row.ended.is_none())
-                });
+                };
+                let (first, beside) = (part.running.filter(open), part.beside.filter(open));
+                let held = first.or(beside);
+                let beside = beside.filter(|_| first.is_some() && part.completed.is_empty());
                 if part.running.is_some() && held.is_none() {
                     // Its attempt's end was written, what follows was not.
-                    part.running = None;
+                    (part.running, part.beside) = (None, None);
                     part.attempts += 1;
                 }
                 let phase = match (held, part.completed.is_empty()) {
@@ -304,14 +249,15 @@ impl Sim {
                     (Some(lease), _) => PartPhase::Running(lease),
                     (None, _) => PartPhase::Queued { not_before_ms: 0 },
                 };
-                slots.push(PartSlot { phase, attempts: part.attempts, ..PartSlot::queued() });
+                let attempts = part.attempts;
+                slots.push(PartSlot { phase, beside, attempts, ..PartSlot::queued() });
             }
             self.grid.set_app(self.now, app, slots);
         }
         self.act();
     }
 
-    fn run(mut self) -> Vec<String> {
+    fn run(&mut self) {
         let start = self.now;
         while self.now < start + FAULTS_MS {
             self.fault();
@@ -329,7 +275,6 @@ impl Sim {
             self.step();
         }
         self.check_settled();
-        self.trace
     }
 
     /// Now and then something breaks.
@@ -416,6 +361,12 @@ impl Sim {
         self.boot();
     }
 
+    /// Requests in flight at the second app: waves, which end with the faults.
+    fn load(&self) -> u64 {
+        let passed = self.now - START_MS;
+        if passed < FAULTS_MS && (passed / 5_000) % 2 == 1 { 60 } else { 0 }
+    }
+
     fn step(&mut self) {
         self.now += STEP_MS;
         let now = self.now;
@@ -433,8 +384,13 @@ impl Sim {
         if now.is_multiple_of(50) {
             self.grid.passed(now);
             for app in 0..3 {
-                self.grid.load(now, self.apps[app].id, 0);
+                let in_flight = if app == 1 { self.load() } else { 0 };
+                self.grid.load(now, self.apps[app].id, in_flight);
             }
+            self.grown |= self
+                .grid
+                .leases_of(self.apps[1].id)
+                .any(|lease| lease.spec.key.replica == Replica(2) && lease.phase == Phase::Active);
             self.act();
         }
         if now.is_multiple_of(1_000) {
@@ -447,187 +403,5 @@ impl Sim {
             }
         }
         self.check_always();
-    }
-
-    /// One machine's share of a step.
-    fn drive(&mut self, which: usize) {
-        let now = self.now;
-        let machine = &mut self.nodes[which];
-        if now < machine.mute_until {
-            return;
-        }
-        if !machine.alive {
-            if now >= machine.dials_at {
-                machine.alive = true;
-            }
-            return;
-        }
-        if let Some(closed) = machine.closed_session.take()
-            && machine.session == Some(closed)
-        {
-            machine.session = None;
-            machine.dials_at = now + 50;
-        }
-        if machine.session.is_none() && now >= machine.dials_at {
-            self.next_session += 1;
-            machine.session = Some(self.next_session);
-            machine.to_node.clear();
-            machine.to_utility.clear();
-            let (info, reports) = (machine.info.clone(), machine.reports());
-            self.grid.node_joined(now, self.next_session, info, &reports, &plenty(now));
-            self.act();
-        }
-        self.work(which);
-        self.read_frames(which);
-        self.write_frames(which);
-    }
-
-    /// Leases get ready, work, and end.
-    fn work(&mut self, which: usize) {
-        let (now, rng) = (self.now, &mut self.rng);
-        let machine = &mut self.nodes[which];
-        let mut fenced: Vec<LeaseKey> = Vec::new();
-        let reached = machine.session.is_some();
-        for held in machine.leases.values_mut() {
-            let before = held.state;
-            if held.state == LeaseState::Starting && now >= held.ready_at {
-                held.state = match held.spec.standby && !held.activate {
-                    true => LeaseState::Warm,
-                    false => LeaseState::Active,
-                };
-                if let Workload::Job(_) = held.spec.workload {
-                    let fails = rng.random_bool(0.1);
-                    let ending = match fails {
-                        true => Ending::Failed { reason: "exit 1".into() },
-                        false => Ending::Completed { outputs: vec![], fuel: None },
-                    };
-                    held.ends_at = Some((now + rng.random_range(500..9_000), ending));
-                }
-            }
-            if held.state == LeaseState::Warm && held.activate {
-                held.state = LeaseState::Active;
-            }
-            // Nobody asks a service anything while its utility is away.
-            let job = matches!(held.spec.workload, Workload::Job(_));
-            if held.state == LeaseState::Active && (job || reached) {
-                held.counters.wall_ms += STEP_MS / 2;
-            }
-            if let Some((at, ending)) = held.ends_at.clone()
-                && held.state != LeaseState::Ended
-                && now >= at
-            {
-                held.state = LeaseState::Ended;
-                held.ending = Some(ending);
-            }
-            if held.state != before {
-                machine.beats_at = now;
-                if held.state == LeaseState::Active {
-                    fenced.push(held.spec.key);
-                }
-            }
-        }
-        for key in fenced {
-            for held in machine.leases.values_mut() {
-                let older = held.spec.key.app == key.app
-                    && held.spec.key.replica == key.replica
-                    && held.spec.key.epoch < key.epoch;
-                if older && held.state != LeaseState::Ended {
-                    held.state = LeaseState::Ended;
-                    held.ending = Some(Ending::Fenced);
-                }
-            }
-        }
-    }
-
-    fn read_frames(&mut self, which: usize) {
-        let now = self.now;
-        let machine = &mut self.nodes[which];
-        while machine.to_node.front().is_some_and(|(at, ..)| *at <= now) {
-            let Some((_, session, message)) = machine.to_node.pop_front() else { return };
-            if machine.session != Some(session) {
-                continue;
-            }
-            let mut answers = Vec::new();
-            match message {
-                ToAgent::Grant { spec } => {
-                    let lease = spec.lease;
-                    if self.rng.random_bool(0.03) || !machine.free().fits(&spec.granted) {
-                        answers.push(ToUtility::Refused { lease, reason: "not now".into() });
-                    } else {
-                        answers.push(ToUtility::Granted { lease });
-                        let held = Held {
-                            spec,
-                            state: LeaseState::Starting,
-                            ready_at: now + self.rng.random_range(20..600),
-                            ends_at: None,
-                            activate: false,
-                            ending: None,
-                            counters: Counters::default(),
-                            told: Counters::default(),
-                        };
-                        machine.leases.entry(lease).or_insert(held);
-                    }
-                }
-                ToAgent::Activate { lease } => {
-                    if let Some(held) = machine.leases.get_mut(&lease) {
-                        held.activate = true;
-                    }
-                }
-                ToAgent::Release { lease, .. } => {
-                    if let Some(held) = machine.leases.get_mut(&lease) {
-                        held.ends_at = Some((now + 20, Ending::Released));
-                    }
-                }
-                ToAgent::Recorded { lease } => {
-                    let ended = |held: &Held| held.state == LeaseState::Ended;
-                    if machine.leases.get(&lease).is_some_and(ended) {
-                        machine.leases.remove(&lease);
-                    }
-                }
-                _ => {}
-            }
-            let at = now + self.rng.random_range(1..30);
-            machine.to_utility.extend(answers.into_iter().map(|answer| (at, session, answer)));
-        }
-    }
-
-    fn write_frames(&mut self, which: usize) {
-        let now = self.now;
-        let machine = &mut self.nodes[which];
-        let Some(session) = machine.session else { return };
-        if now >= machine.beats_at {
-            machine.beats_at = now + 200;
-            machine.seq += 1;
-            let (seq, free, leases) = (machine.seq, machine.free(), machine.reports());
-            let beat = ToUtility::Heartbeat { seq, free, paused: None, leases };
-            machine.to_utility.push_back((now + self.rng.random_range(1..30), session, beat));
-        }
-        let id = machine.info.node;
-        while let Some((at, ..)) = self.nodes[which].to_utility.front() {
-            if *at > now {
-                break;
-            }
-            let Some((_, session, message)) = self.nodes[which].to_utility.pop_front() else {
-                return;
-            };
-            match message {
-                ToUtility::Heartbeat { seq, free, paused, leases } => {
-                    self.grid.node_heard(
-                        now,
-                        id,
-                        session,
-                        seq,
-                        free,
-                        paused,
-                        &leases,
-                        &plenty(now),
-                    );
-                }
-                ToUtility::Granted { lease } => self.grid.granted(now, id, lease),
-                ToUtility::Refused { lease, reason } => self.grid.refused(now, id, lease, &reason),
-                _ => {}
-            }
-            self.act();
-        }
     }
 }

@@ -2,9 +2,16 @@
 //! speak the real protocol, requests sent as the ingress sends them.
 
 mod billing;
+mod budget;
+mod gone;
+mod limits;
 mod roots;
+mod trust;
+mod scaling;
+mod writes;
 
 use std::{
+    collections::HashMap,
     net::SocketAddr,
     sync::Arc,
     time::{Duration, Instant},
@@ -16,12 +23,12 @@ use http_body_util::BodyExt as _;
 use kinesis_agent::sim::{JobScript, SimAgent, SimConfig};
 use kinesis_control::{
     Control, ControlConfig, ControlError, Cover, NotReady, Payer, Redemption, ReplicaRoute, Settle,
-    SettleError,
+    SettleError, settle::Standing,
     api::{AppState, AppView, ArtifactRef, Bill, DeployRequest, Event, Role, WithdrawRequest},
 };
 use kinesis_protocol::{
-    AccountId, Address, AppId, AttoUsd, Counters, Ending, NanoUsd, PaymentRoot, Signature,
-    SignedRoot, Tier, U256, root::PaymentProof,
+    AccountId, Address, AppId, AttoUsd, Counters, Ending, LeaseTerms, NanoUsd, NodeId, PaymentRoot,
+    Signature, SignedAck, SignedRoot, SlaOffer, Tier, U256, root::PaymentProof, sla::Ack,
 };
 use kinesis_store::{AppKind, Artifacts, IdempotencyKey, NewVersion, Store};
 use kinesis_wire::{Endpoint, EndpointConfig, NodeSecret, UtilityAddr, http::RequestBody};
@@ -29,6 +36,7 @@ use parking_lot::Mutex;
 
 const LONG: Duration = Duration::from_secs(30);
 const ESCROW: Address = Address::repeat_byte(0xe5);
+const COURT: Address = Address::repeat_byte(0xc0);
 
 /// A chain that is a few numbers in memory, and a key.
 #[derive(Debug)]
@@ -36,13 +44,15 @@ struct SimulatedChain {
     key: kinesis_chain::Key,
     cover: Mutex<Cover>,
     stuck: std::sync::atomic::AtomicBool,
+    /// What stands behind each supplier; nobody else has anything.
+    standings: Mutex<HashMap<Address, Standing>>,
 }
 
 impl SimulatedChain {
     fn new() -> Arc<Self> {
         let dir = tempfile::tempdir().unwrap();
         let key = kinesis_chain::Key::load_or_create(&dir.path().join("key")).unwrap();
-        Arc::new(Self { key, cover: Mutex::default(), stuck: false.into() })
+        Arc::new(Self { key, cover: Mutex::default(), stuck: false.into(), standings: Mutex::default() })
     }
 }
 
@@ -72,6 +82,30 @@ impl Settle for SimulatedChain {
     async fn deposit(&self, wei: U256) -> Result<(), SettleError> {
         self.cover.lock().available_wei += wei;
         Ok(())
+    }
+
+    async fn standing(
+        &self,
+        supplier: Address,
+        _node: NodeId,
+        _bound: bool,
+    ) -> Result<Option<Standing>, SettleError> {
+        let none = Standing { active_wei: U256::ZERO, locks: 0, bound: false };
+        Ok(Some(self.standings.lock().get(&supplier).cloned().unwrap_or(none)))
+    }
+
+    fn court(&self) -> Option<Address> {
+        Some(COURT)
+    }
+
+    async fn sign_terms(&self, terms: LeaseTerms) -> Result<SlaOffer, SettleError> {
+        let signature = self.key.sign_hash(&terms.signing_hash(31337, COURT));
+        Ok(SlaOffer { chain_id: 31337, court: COURT, terms, signature })
+    }
+
+    async fn sign_ack(&self, ack: Ack) -> Result<SignedAck, SettleError> {
+        let signature = self.key.sign_hash(&ack.signing_hash(31337, COURT));
+        Ok(SignedAck { ack, signature })
     }
 
     async fn redeem_to_payer(
@@ -125,7 +159,12 @@ impl Utility {
     }
 
     async fn start_as(config: ControlConfig) -> Self {
-        let store = Store::open("sqlite::memory:").await.unwrap();
+        Self::start_over(config, "sqlite::memory:").await
+    }
+
+    /// Over a database that somebody else may open as well.
+    async fn start_over(config: ControlConfig, database: &str) -> Self {
+        let store = Store::open(database).await.unwrap();
         let artifacts = Artifacts::open("memory:").await.unwrap();
         let secret = NodeSecret::generate();
         let endpoint = bind(&secret, 0).await;
@@ -342,7 +381,7 @@ async fn usage_is_billed_paid_and_proven() {
     assert_eq!(payment.supplier, agents[0].info().supplier);
     utility.until("web", "wholly metered", |app| app.requests == 4).await;
     tokio::time::sleep(Duration::from_millis(600)).await;
-    let bill = utility.control.usage(utility.account, "web").await.unwrap();
+    let bill = utility.control.usage(utility.account, "web", None).await.unwrap();
     let line = &bill.lines[0];
     assert!((600..5_000).contains(&line.counters.wall_ms), "{line:?}");
     assert!(line.billed_nanousd > line.supplier_nanousd && line.supplier_nanojoule.0 > 0);
@@ -352,41 +391,13 @@ async fn usage_is_billed_paid_and_proven() {
     );
     // Idle costs nothing more.
     tokio::time::sleep(Duration::from_millis(600)).await;
-    let settled = utility.control.usage(utility.account, "web").await.unwrap().customer_nanousd;
+    let settled = utility.control.usage(utility.account, "web", None).await.unwrap().customer_nanousd;
     tokio::time::sleep(Duration::from_millis(800)).await;
-    let later = utility.control.usage(utility.account, "web").await.unwrap().customer_nanousd;
+    let later = utility.control.usage(utility.account, "web", None).await.unwrap().customer_nanousd;
     assert_eq!(settled, later);
     let grid = utility.control.grid().await.unwrap();
     assert_eq!(grid.totals.difference, 0);
     assert!(grid.root.is_some() && grid.nodes[0].state == "up");
-    utility.exact().await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_inflated_report_is_refused_and_not_paid() {
-    let utility = Utility::start().await;
-    let agents = utility.suppliers(1).await;
-    let app = utility.deploy(&service("web", "[scale]\nwarm = 0\n")).await;
-    utility.get(app.id).await.unwrap();
-    let lease = utility.app("web").await.replicas[0].lease;
-    let mut events = utility.control.subscribe();
-    let inflated = Counters { wall_ms: 3_600_000, cpu_ms: 3_600_000, ..Counters::default() };
-    agents[0].set_counters(lease, Some(inflated));
-    let refused = async {
-        loop {
-            if let Event::ReportRefused { reason, .. } = &*events.recv().await.unwrap() {
-                return reason.clone();
-            }
-        }
-    };
-    let reason = tokio::time::timeout(LONG, refused).await.expect("the report is refused");
-    assert!(reason.contains("wall_ms is 3600000"), "{reason}");
-    // Within the time it was held, but more than the ingress saw: cut.
-    let unseen = Counters { wall_ms: 200, requests: 1_000_000, ..Counters::default() };
-    agents[0].set_counters(lease, Some(unseen));
-    tokio::time::sleep(Duration::from_secs(1)).await;
-    let believed = utility.control.believed(app.id);
-    assert!(believed.iter().all(|(_, c)| c.requests <= 1 && c.wall_ms <= 200), "{believed:?}");
     utility.exact().await;
 }
 
@@ -412,7 +423,7 @@ async fn a_job_is_tried_again_elsewhere_and_billed_once() {
     assert!(parts.iter().all(|part| part.state == "completed"), "{parts:?}");
     assert_eq!((parts[0].tier, parts[1].tier), (Some(Tier::Crowd), Some(Tier::Datacenter)));
     assert_eq!(parts[0].node, Some(other.node()));
-    let bill = utility.control.usage(utility.account, "work").await.unwrap();
+    let bill = utility.control.usage(utility.account, "work", None).await.unwrap();
     for line in &bill.lines {
         let completed = line.ending.as_deref() == Some("completed");
         assert_eq!(line.billed_nanousd > NanoUsd::ZERO, completed, "{line:?}");
@@ -476,177 +487,6 @@ async fn a_new_version_takes_over_and_the_old_one_comes_back() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn it_sleeps_when_idle_and_wakes_for_many_at_once() {
-    let utility = Utility::start().await;
-    let _agents = utility.suppliers(1).await;
-    let app = utility.deploy(&service("lazy", "[scale]\nmin = 0\nidle_ms = 1000\n")).await;
-    utility.get(app.id).await.unwrap();
-    utility.until("lazy", "idle", |app| app.state == AppState::Idle).await;
-    utility.until("lazy", "empty", |app| app.replicas.is_empty()).await;
-    let many = (0..20).map(|_| utility.get(app.id));
-    for answer in futures_util::future::join_all(many).await {
-        answer.expect("every one of them waits");
-    }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_budget_stops_an_app_before_it_is_passed() {
-    let utility = Utility::start().await;
-    let agents = utility.suppliers(1).await;
-    agents[0].behave(|agent| agent.answers_in = Duration::from_millis(30));
-    let budget = "[scale]\nwarm = 0\n[budget]\nusd = \"0.000001\"\n";
-    let app = utility.deploy(&service("web", budget)).await;
-    let deadline = Instant::now() + LONG;
-    let stopped = loop {
-        assert!(Instant::now() < deadline, "never stopped: {:?}", utility.app("web").await);
-        if let Err(reason) = utility.get(app.id).await {
-            break reason;
-        }
-    };
-    assert_eq!(stopped, NotReady::OverBudget);
-    let app = utility.app("web").await;
-    assert_eq!(app.state, AppState::OverBudget);
-    assert!(app.reason.unwrap().contains("budget of $0.000001"));
-    utility.exact().await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_quote_says_where_and_why_not() {
-    let utility = Utility::start().await;
-    let _agents = utility.suppliers(2).await;
-    let fits = utility.request(&service("web", "")).await;
-    let quote = utility.control.quote(utility.account, &fits).await.unwrap();
-    assert!(quote.placeable && quote.placements.len() == 2 && quote.per_hour_nanousd.0 > 0);
-    assert_ne!(quote.placements[0].node, quote.placements[1].node);
-    let cannot = utility.request(&service("web", "[preferences]\ntier = \"datacenter\"\n")).await;
-    let quote = utility.control.quote(utility.account, &cannot).await.unwrap();
-    assert!(!quote.placeable && quote.refusals.len() == 2);
-    let advice = quote.advice.unwrap();
-    assert!(advice.contains("2 x its tier is crowd, datacenter is wanted"), "{advice}");
-    let mut missing = fits.clone();
-    missing.artifacts.clear();
-    let refused = utility.control.deploy(utility.account, &missing, None).await;
-    assert!(matches!(refused, Err(ControlError::Invalid(_))), "{refused:?}");
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn traffic_that_no_ingress_saw_is_not_paid() {
-    let mut utility = Utility::start().await;
-    let agents = utility.suppliers(1).await;
-    let much = 1 << 50;
-    let forged = Counters {
-        wall_ms: 1,
-        rx_bytes: much,
-        tx_bytes: much,
-        requests: much,
-        ..Counters::default()
-    };
-    // A service, once the ingress that saw its traffic is gone.
-    let app = utility.deploy(&service("web", "[scale]\nwarm = 0\n")).await;
-    utility.get(app.id).await.unwrap();
-    utility.until("web", "told of the request", |app| app.requests == 1).await;
-    agents[0].set_counters(utility.app("web").await.replicas[0].lease, Some(forged));
-    utility.restart().await;
-    tokio::time::timeout(LONG, agents[0].welcomed(2)).await.expect("it dials again");
-    utility.until("web", "active", |app| app.state == AppState::Running).await;
-    // A job, whose traffic no ingress ever sees.
-    agents[0].behave(|agent| agent.job = JobScript::Runs);
-    utility.deploy("name = \"work\"\nkind = \"job\"\ncomponent = \"a.wasm\"\n").await;
-    let active = |app: &AppView| app.replicas.first().is_some_and(|l| l.state == "active");
-    let lease = utility.until("work", "at work", active).await.replicas[0].lease;
-    agents[0].set_counters(lease, Some(forged));
-    agents[0].end(lease, Ending::Completed { outputs: Vec::new(), fuel: None });
-    utility.until("work", "completed", |app| app.state == AppState::Completed).await;
-    tokio::time::sleep(Duration::from_millis(600)).await;
-    for name in ["web", "work"] {
-        let bill = utility.control.usage(utility.account, name).await.unwrap();
-        assert!(bill.customer_nanousd < NanoUsd(100_000), "{bill:?}");
-    }
-    utility.exact().await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn prices_that_no_quote_shows_must_not_be_dear() {
-    let utility = Utility::start().await;
-    for hidden in ["tx_bytes", "energy_mj"] {
-        let mut config = SimConfig::new(hidden, utility.addr());
-        let price = match hidden {
-            "tx_bytes" => &mut config.info.prices.tx_bytes,
-            _ => &mut config.info.prices.energy_mj,
-        };
-        *price = AttoUsd(1_000_000_000_000);
-        let agent = SimAgent::start(config).await.unwrap();
-        let deadline = Instant::now() + LONG;
-        let reason = loop {
-            assert!(agent.welcomes() == 0 && Instant::now() < deadline, "{hidden} is welcome");
-            if let Some(reason) = agent.rejected() {
-                break reason;
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        };
-        assert!(reason.contains(hidden), "{reason}");
-    }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_empty_account_starts_nothing_by_a_rollback() {
-    let utility = Utility::start().await;
-    let poor = utility.control.create_account("rival", None).await.unwrap().account;
-    for manifest in [service("theirs", ""), service("theirs", "[env]\nA = \"b\"\n")] {
-        let new = NewVersion {
-            account: poor,
-            name: "theirs".to_owned(),
-            kind: AppKind::Service,
-            manifest,
-            artifacts: Default::default(),
-            parts: 0,
-        };
-        utility.store.deploy(&new, None, 1).await.unwrap();
-    }
-    let refused = utility.control.rollback(poor, "theirs", None).await;
-    assert!(matches!(refused, Err(ControlError::Payment(_))), "{refused:?}");
-    assert_eq!(utility.control.app(poor, "theirs").await.unwrap().version, 2);
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_host_cannot_be_another_apps_name() {
-    let utility = Utility::start().await;
-    let manifest = "name = \"web\"\nhosts = [\"shop\"]\nkind = \"service\"\n\
-                    component = \"a.wasm\"\n";
-    let request = utility.request(manifest).await;
-    let refused = utility.control.deploy(utility.account, &request, None).await;
-    assert!(matches!(refused, Err(ControlError::Invalid(_))), "{refused:?}");
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_part_sends_no_more_than_it_may_leave() {
-    let utility = Utility::start().await;
-    let agents = utility.suppliers(1).await;
-    let outputs = (0..2_100_u32).map(|n| (n.to_string(), Bytes::from(n.to_string()))).collect();
-    let job = JobScript::Completes { after: Duration::ZERO, outputs };
-    agents[0].behave(|agent| agent.job = job);
-    let once = "name = \"work\"\nkind = \"job\"\ncomponent = \"a.wasm\"\n[job]\nretries = 0\n";
-    utility.deploy(once).await;
-    let over = |app: &AppView| matches!(app.state, AppState::Completed | AppState::Failed);
-    let app = utility.until("work", "over", over).await;
-    assert_eq!(app.state, AppState::Failed, "{app:?}");
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_stopped_app_that_comes_back_is_counted() {
-    let utility = Utility::start().await;
-    for name in ["one", "two", "three"] {
-        utility.deploy(&service(name, "")).await;
-    }
-    utility.deploy(&service("three", "[env]\nA = \"b\"\n")).await;
-    utility.control.stop(utility.account, "one").await.unwrap();
-    utility.deploy(&service("four", "")).await;
-    let back = utility.request(&service("one", "")).await;
-    let refused = utility.control.deploy(utility.account, &back, None).await;
-    assert!(matches!(refused, Err(ControlError::Limit(_))), "{refused:?}");
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_withdrawal_that_waits_for_the_chain_stops_nobody_else() {
     let utility = Utility::start().await;
     let agents = utility.suppliers(1).await;
@@ -665,56 +505,4 @@ async fn a_withdrawal_that_waits_for_the_chain_stops_nobody_else() {
     let manifest = service("other", "");
     tokio::time::timeout(LONG, utility.deploy(&manifest)).await.expect("a deployment goes on");
     waiting.abort();
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn lifelines_of_nobody_are_few() {
-    let utility = Utility::start().await;
-    let addr = utility.control.lifeline_addr().unwrap();
-    let mut held = Vec::new();
-    for _ in 0..300 {
-        held.push(tokio::net::TcpStream::connect(addr).await.unwrap());
-    }
-    let mut last = held.pop().unwrap();
-    let mut byte = [0; 1];
-    let closed = tokio::io::AsyncReadExt::read(&mut last, &mut byte);
-    let closed = tokio::time::timeout(Duration::from_secs(5), closed).await.expect("it is closed");
-    assert!(matches!(closed, Ok(0) | Err(_)), "{closed:?}");
-    // Once they are gone there is room again.
-    drop(held);
-    let agents = utility.suppliers(1).await;
-    tokio::time::sleep(Duration::from_millis(1_500)).await;
-    agents[0].kill();
-    let gone = async {
-        while utility.control.nodes_up() > 0 {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    tokio::time::timeout(LONG, gone).await.expect("its death is noticed");
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn logs_of_what_is_over_do_not_fill_the_disk() {
-    let dir = tempfile::tempdir().unwrap();
-    let config =
-        ControlConfig { log_dir: Some(dir.path().to_owned()), log_bytes_max: 200, ..config() };
-    let utility = Utility::start_as(config).await;
-    let _agents = utility.suppliers(1).await;
-    // As an earlier run left them: each 100 bytes, all older than what comes.
-    for n in 0..5 {
-        std::fs::write(dir.path().join(format!("{n}.log")), [b'x'; 100]).unwrap();
-    }
-    utility.deploy("name = \"work\"\nkind = \"job\"\ncomponent = \"a.wasm\"\n").await;
-    utility.until("work", "completed", |app| app.state == AppState::Completed).await;
-    let deadline = Instant::now() + LONG;
-    loop {
-        let logs: Vec<_> = std::fs::read_dir(dir.path()).unwrap().map(Result::unwrap).collect();
-        let bytes: u64 = logs.iter().filter_map(|log| Some(log.metadata().ok()?.len())).sum();
-        let newest = logs.iter().any(|log| log.file_name().to_string_lossy().starts_with("lse_"));
-        if newest && bytes <= 200 {
-            break;
-        }
-        assert!(Instant::now() < deadline, "{logs:?}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
 }

@@ -58,6 +58,8 @@ pub(crate) struct TestBackend {
     on_suspect: Mutex<Option<OnSuspect>>,
     pub(crate) suspected: Mutex<Vec<LeaseId>>,
     pub(crate) woken: AtomicUsize,
+    /// What is said of hosts that have no route.
+    pub(crate) gone: Mutex<Option<NotReady>>,
 }
 
 pub(crate) const APP: &str = "hello";
@@ -70,6 +72,7 @@ impl TestBackend {
             on_suspect: Mutex::new(None),
             suspected: Mutex::default(),
             woken: AtomicUsize::new(0),
+            gone: Mutex::new(None),
         })
     }
 
@@ -131,6 +134,10 @@ impl Backend for TestBackend {
                 return Err(NotReady::TimedOut("nothing is placed".to_owned()));
             }
         }
+    }
+
+    async fn why_nothing_at(&self, _host: &str, _suffix: &str) -> NotReady {
+        self.gone.lock().clone().unwrap_or(NotReady::Unknown)
     }
 
     fn suspect(self: &Arc<Self>, lease: LeaseId) {

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use bytes::Bytes;
 use http::{Request, header};
 use http_body_util::BodyExt;
-use kinesis_control::api::AppState;
+use kinesis_control::{NotReady, api::AppState};
 use tokio::sync::mpsc;
 
 use crate::grid::{
@@ -77,6 +77,18 @@ async fn a_stopped_app_answers_at_once() {
         assert_eq!(status, 503);
         assert!(text.contains(word), "{text}");
     }
+    // Long over, it has no route, and the store is asked.
+    let at = |host: &str| {
+        let mut request = get("/");
+        let value = http::HeaderValue::from_str(host).unwrap();
+        request.headers_mut().insert(header::HOST, value);
+        request
+    };
+    *backend.gone.lock() = Some(NotReady::Stopped);
+    let (status, text) = client.text(at("late.localhost")).await;
+    assert!(status == 503 && text.contains("stopped"), "{status} {text}");
+    *backend.gone.lock() = None;
+    assert_eq!(client.text(at("late.localhost")).await.0, 404);
     assert_eq!(backend.woken.load(Ordering::SeqCst), 0);
 }
 

@@ -42,6 +42,7 @@ pub(crate) struct Operator {
 #[command(after_help = "\
 Examples:
   kinesis account open --name me --usd 25.00
+  kinesis account open --name me --usd 25.00 --idempotency-key customer-17 --replace
 
 The key is written to the profile file ($KINESIS_CONFIG, or ~/.config/kinesis/config.toml), which
 only you can read. A profile that already holds a key is kept unless --replace is given.")]
@@ -55,6 +56,9 @@ pub(crate) struct AccountOpen {
     /// Replace the key that the profile holds
     #[arg(long)]
     pub(crate) replace: bool,
+    /// Opens and pays once only, however often it is sent with this key [default: a random one]
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) idempotency_key: Option<String>,
     #[command(flatten)]
     pub(crate) operator: Operator,
 }
@@ -146,13 +150,13 @@ pub(crate) struct Run {
 #[command(after_help = "\
 Examples:
   kinesis ps                     apps that run
-  kinesis ps --all               stopped and ended ones too
+  kinesis ps --all               stopped, ended and deleted ones too
   kinesis ps guestbook           one app and its replicas")]
 pub(crate) struct Ps {
     /// One app, with its replicas
     #[arg(value_name = "NAME")]
     pub(crate) name: Option<String>,
-    /// Show apps that have stopped or ended, too
+    /// Show apps that have stopped or ended, or were deleted, too
     #[arg(long, short)]
     pub(crate) all: bool,
 }
@@ -175,6 +179,27 @@ pub(crate) struct Logs {
     pub(crate) follow: bool,
 }
 
+/// `kinesis result`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  kinesis result render --part 2
+  kinesis result render --part 2 --out dossier     with all that it takes to run it again
+
+A job with `seed` and without `network` gives the same bytes everywhere: its supplier signs them, and
+`kinesis audit run dossier/dossier.json` shows whether that is true.")]
+pub(crate) struct ResultOf {
+    /// Which job
+    #[arg(value_name = "NAME")]
+    pub(crate) name: String,
+    /// Which part
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) part: u32,
+    /// Write the dossier and what the job needs below this directory
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+}
+
 /// `kinesis usage`
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -193,6 +218,17 @@ pub(crate) struct Named {
     /// Which app
     #[arg(value_name = "NAME")]
     pub(crate) name: String,
+}
+
+/// `kinesis rollback`
+#[derive(Debug, Args)]
+pub(crate) struct Rollback {
+    /// Which app
+    #[arg(value_name = "NAME")]
+    pub(crate) name: String,
+    /// Goes back once only, however often it is sent with this key [default: a random one]
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) idempotency_key: Option<String>,
 }
 
 /// `kinesis completions`

@@ -71,8 +71,8 @@ Examples:
   kinesis utility --signer ~/signer/signer.sock
 
 Holds a utility's key, so that the process that strangers talk to does not. It signs payment roots,
-one for each tick and never back, and calls of the escrow that leave the money where it belongs;
-nothing else. Only processes of the same user may ask it.")]
+one for each tick and never back, calls of the escrow that leave the money where it belongs, and
+trades on the market whose proceeds come to its own address; nothing else. Only processes of the same user may ask it.")]
 pub(crate) struct Signer {
     #[command(flatten)]
     pub(crate) data: Data,
@@ -102,4 +102,14 @@ pub(crate) struct SignerSettings {
     /// The JOULE contract [default: the development chain's]
     #[arg(long, value_name = "ADDRESS", requires = "escrow")]
     pub(crate) joule: Option<Address>,
+    /// The court of leases, for whose terms and acknowledgements it signs [default: the development
+    /// chain's, elsewhere none]
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) leases: Option<Address>,
+    /// The market it trades USD and JOULE on [default: the development chain's, elsewhere none]
+    #[arg(long, value_name = "ADDRESS", requires = "usd")]
+    pub(crate) exchange: Option<Address>,
+    /// The stablecoin of that market
+    #[arg(long, value_name = "ADDRESS", requires = "exchange")]
+    pub(crate) usd: Option<Address>,
 }

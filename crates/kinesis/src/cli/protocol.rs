@@ -2,8 +2,13 @@
 //! at a utility's books.
 
 pub(crate) mod audit;
+pub(crate) mod deploy;
+pub(crate) mod escrow;
+pub(crate) mod exchange;
 pub(crate) mod gov;
+pub(crate) mod lease;
 pub(crate) mod pool;
+pub(crate) mod results;
 pub(crate) mod stake;
 
 use std::{path::PathBuf, str::FromStr};

@@ -93,8 +93,10 @@ Examples:
   kinesis utility --data ~/utility --chain http://127.0.0.1:8545/rpc
   kinesis utility --store postgres://kinesis@db/kinesis --artifacts s3://kinesis-artifacts
 
-On a development chain the contracts are deployed and the utility is given JOULE to pay with. On
-any other chain name the contract with --escrow, and have JOULE at the utility's address.")]
+On a development chain the contracts are deployed and the utility is given play dollars, with which
+its desk buys the JOULE that it owes. On any other chain name the contracts with --escrow and
+--exchange, and have the exchange's stablecoin at the utility's address; without --exchange, have
+JOULE there and name a --joule-price.")]
 pub(crate) struct Utility {
     #[command(flatten)]
     pub(crate) data: Data,
@@ -133,13 +135,16 @@ pub(crate) struct UtilitySettings {
     /// The escrow contract [default: deployed, on a development chain]
     #[arg(long, value_name = "ADDRESS", env = "KINESIS_ESCROW", hide_env_values = true)]
     pub(crate) escrow: Option<Address>,
+    /// Where USD and JOULE are exchanged [default: deployed, on a development chain]
+    #[arg(long, value_name = "ADDRESS", env = "KINESIS_EXCHANGE", hide_env_values = true)]
+    pub(crate) exchange: Option<Address>,
     /// Which of the utility's payment trees this instance signs [default: 1]
     #[arg(long, value_name = "N", env = "KINESIS_SERIES", hide_env_values = true)]
     pub(crate) series: Option<u64>,
     /// What is kept on top of the supplier's share, in ten-thousandths [default: 1500]
     #[arg(long, value_name = "BP", env = "KINESIS_MARGIN_BP", hide_env_values = true)]
     pub(crate) margin_bp: Option<u32>,
-    /// What one JOULE costs, in US dollars [default: 0.01]
+    /// What one JOULE costs, in US dollars [default: the exchange's time-weighted price]
     #[arg(long, value_name = "USD", env = "KINESIS_JOULE_PRICE", hide_env_values = true)]
     #[serde(with = "text")]
     pub(crate) joule_price: Option<NanoUsd>,
@@ -147,6 +152,26 @@ pub(crate) struct UtilitySettings {
     #[arg(long, value_name = "JOULE", env = "KINESIS_ESCROW_DEPOSIT", hide_env_values = true)]
     #[serde(with = "text")]
     pub(crate) escrow_deposit: Option<NanoJoule>,
+    /// With less JOULE than this beyond what is owed the desk buys [default: 200]
+    #[arg(long, value_name = "JOULE", env = "KINESIS_DESK_LOW", hide_env_values = true)]
+    #[serde(with = "text")]
+    pub(crate) desk_low: Option<NanoJoule>,
+    /// So much JOULE it has after a trade; above twice this it sells [default: 2000]
+    #[arg(long, value_name = "JOULE", env = "KINESIS_DESK_HIGH", hide_env_values = true)]
+    #[serde(with = "text")]
+    pub(crate) desk_high: Option<NanoJoule>,
+    /// The most that one trade of the desk is worth, in US dollars [default: 100]
+    #[arg(long, value_name = "USD", env = "KINESIS_DESK_TRADE_MAX", hide_env_values = true)]
+    #[serde(with = "text")]
+    pub(crate) desk_trade_max: Option<NanoUsd>,
+    /// The most that all its trades of a day are worth, in US dollars [default: 1000]
+    #[arg(long, value_name = "USD", env = "KINESIS_DESK_DAY_MAX", hide_env_values = true)]
+    #[serde(with = "text")]
+    pub(crate) desk_day_max: Option<NanoUsd>,
+    /// How much worse than the time-weighted price a trade may be, fee included, in ten-thousandths
+    /// [default: 100]
+    #[arg(long, value_name = "BP", env = "KINESIS_DESK_SLIPPAGE_BP", hide_env_values = true)]
+    pub(crate) desk_slippage_bp: Option<u32>,
     /// Have this signing process hold the utility's key (`kinesis signer`)
     #[arg(long, value_name = "SOCKET", env = "KINESIS_SIGNER", hide_env_values = true)]
     pub(crate) signer: Option<PathBuf>,
@@ -157,6 +182,15 @@ pub(crate) struct UtilitySettings {
     /// another the newest at the first start]
     #[arg(long, value_name = "BLOCK", env = "KINESIS_INDEX_FROM", hide_env_values = true)]
     pub(crate) index_from: Option<u64>,
+    /// Give leases only to machines whose supplier has this much stake on chain, its own or borrowed,
+    /// and has claimed them [default: 0, none; `kinesis up`: 100 on its own chain]
+    #[arg(long, value_name = "JOULE", env = "KINESIS_MIN_STAKE", hide_env_values = true)]
+    #[serde(with = "text")]
+    pub(crate) min_stake: Option<NanoJoule>,
+    /// Where all contracts are, those that stake is read from and leases are judged by among them
+    /// [default: deployed, on a development chain; elsewhere the escrow alone]
+    #[arg(long, value_name = "FILE", env = "KINESIS_CONTRACTS", hide_env_values = true)]
+    pub(crate) contracts: Option<PathBuf>,
     /// Apps answer at NAME.DOMAIN [default: localhost]
     #[arg(long, value_name = "DOMAIN", env = "KINESIS_DOMAIN", hide_env_values = true)]
     pub(crate) domain: Option<String>,
@@ -231,6 +265,10 @@ pub(crate) struct SupplyMoney {
     /// The chain's JSON-RPC [default: the one it joined with]
     #[arg(long, value_name = "URL")]
     pub(crate) rpc: Option<String>,
+    /// The first line of this file opens an encrypted supplier.key [default: asked for on the
+    /// terminal]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) passphrase_file: Option<PathBuf>,
 }
 
 /// `kinesis supply redeem`
@@ -268,12 +306,17 @@ pub(crate) struct Join {
 #[derive(Debug, Clone, Default, PartialEq, Args, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct JoinSettings {
-    /// Whom to supply: a utility's portal, or its address on the wires
-    #[arg(long, value_name = "URL|TOKEN", env = "KINESIS_UTILITY", hide_env_values = true)]
+    /// Whom to supply: a utility's portal, its address on the wires, or its address on chain, of which
+    /// the registry says where it is
+    #[arg(long, value_name = "URL|TOKEN|ADDRESS", env = "KINESIS_UTILITY", hide_env_values = true)]
     pub(crate) utility: Option<String>,
     /// The chain's JSON-RPC; name your own so as not to depend on the utility's word
     #[arg(long, value_name = "URL", env = "KINESIS_CHAIN", hide_env_values = true)]
     pub(crate) rpc: Option<String>,
+    /// Where the contracts are, to find a utility by its address on chain [default: on a development
+    /// chain, where `kinesis up` puts them]
+    #[arg(long, value_name = "FILE", env = "KINESIS_CONTRACTS", hide_env_values = true)]
+    pub(crate) contracts: Option<PathBuf>,
     /// What the machine is called [default: its host name]
     #[arg(long, value_name = "NAME", env = "KINESIS_NAME", hide_env_values = true)]
     pub(crate) name: Option<String>,
@@ -306,6 +349,15 @@ pub(crate) struct JoinSettings {
     /// How long to go on serving after being told to stop [default: 30]
     #[arg(long, value_name = "SECONDS", env = "KINESIS_DRAIN", hide_env_values = true)]
     pub(crate) drain: Option<u64>,
+    /// Sign no terms whose penalties for silence are more than this, all leases together [default:
+    /// what the supplier has at stake]
+    #[arg(long, value_name = "JOULE", env = "KINESIS_MAX_PENALTY", hide_env_values = true)]
+    #[serde(with = "text")]
+    pub(crate) max_penalty: Option<NanoJoule>,
+    /// The first line of this file opens an encrypted supplier.key [default: asked for on the
+    /// terminal]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) passphrase_file: Option<PathBuf>,
 }
 
 /// What is asked for one unit of one counter.

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use kinesis_protocol::{ContentHash, NanoUsd};
+
 use crate::{
     cli::customer::{AccountCommand, AccountDeposit, AccountOpen, Operator},
     client::{Client, idempotency_key},
@@ -33,16 +35,29 @@ async fn open(args: AccountOpen, url: Option<String>, out: Output) -> Result<()>
         });
     }
     let client = operator(&args.operator, url)?;
-    let opened = client.open_account(&args.name, &idempotency_key(None)).await?;
+    let key = idempotency_key(args.idempotency_key);
+    let opened = client.open_account(&args.name, &key).await?;
     // The key is shown once: it is kept before anything else can go wrong.
     profile.url = Some(client.base().to_owned());
     profile.account = Some(opened.account);
     profile.api_key = Some(opened.api_key);
     profile.save(&path)?;
+    let mut balance = NanoUsd::ZERO;
     if let Some(usd) = args.usd {
-        client.deposit(opened.account, usd, &idempotency_key(None)).await?;
+        let key = payment_key(&key);
+        match client.deposit(opened.account, usd, &key).await {
+            Ok(view) => balance = view.balance_nanousd,
+            Err(problem) => {
+                let amount = usd.to_string();
+                let amount = amount.trim_start_matches('$');
+                out.note(format!(
+                    "The account is open; whether it was paid is not known. This pays it once:\n  \
+                     kinesis account deposit {amount} --idempotency-key {key}"
+                ));
+                return Err(problem);
+            }
+        }
     }
-    let balance = args.usd.unwrap_or_default();
     let value = serde_json::json!({
         "account": opened.account,
         "name": args.name,
@@ -82,6 +97,12 @@ async fn show(url: Option<String>, out: Output) -> Result<()> {
     })
 }
 
+/// The key of the payment that belongs to an account's opening: whoever repeats the one repeats the
+/// other.
+fn payment_key(opening: &str) -> String {
+    ContentHash::of(format!("payment at opening {opening}").as_bytes()).to_string()
+}
+
 /// A client with the operator's token, which lies in the utility's data directory.
 fn operator(args: &Operator, url: Option<String>) -> Result<Client> {
     let candidates: Vec<PathBuf> = match &args.operator_token_file {
@@ -106,4 +127,18 @@ fn operator(args: &Operator, url: Option<String>) -> Result<Client> {
             "name the grid's directory with --data, or the file with --operator-token-file".into(),
         ),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_payment_is_repeated_with_its_opening_and_with_no_other() {
+        assert_eq!(payment_key("a"), payment_key("a"));
+        assert_ne!(payment_key("a"), payment_key("b"));
+        assert_ne!(payment_key("a"), "a");
+        let longest = payment_key(&"k".repeat(128));
+        assert!(longest.len() <= 128 && longest.bytes().all(|b| b.is_ascii_graphic()));
+    }
 }

@@ -51,15 +51,17 @@ pub(crate) async fn deploy(args: customer::Deploy, url: Option<String>, out: Out
 /// Whether the wanted version answers; an error where it never will.
 fn serves(app: &AppView) -> Result<bool> {
     match app.state {
-        AppState::Stopped | AppState::Failed | AppState::OverBudget => Err(Error::Refused {
-            message: format!(
-                "{} is {}{}",
-                app.name,
-                show::state(app.state),
-                app.reason.as_ref().map_or_else(String::new, |r| format!(": {}", safe(r)))
-            ),
-            hint: Some(format!("`kinesis logs {}` shows what it wrote", app.name)),
-        }),
+        AppState::Stopped | AppState::Failed | AppState::OverBudget | AppState::Deleted => {
+            Err(Error::Refused {
+                message: format!(
+                    "{} is {}{}",
+                    app.name,
+                    show::state(app.state),
+                    app.reason.as_ref().map_or_else(String::new, |r| format!(": {}", safe(r)))
+                ),
+                hint: Some(format!("`kinesis logs {}` shows what it wrote", app.name)),
+            })
+        }
         AppState::Idle => Ok(true),
         _ => Ok(app.replicas.iter().any(|replica| {
             replica.role == Role::Active

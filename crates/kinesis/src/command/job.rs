@@ -143,9 +143,11 @@ async fn follow(
             said.insert(part.part, line);
         }
         match app.state {
-            AppState::Completed | AppState::Failed | AppState::Stopped | AppState::OverBudget => {
-                return Ok(app);
-            }
+            AppState::Completed
+            | AppState::Failed
+            | AppState::Stopped
+            | AppState::OverBudget
+            | AppState::Deleted => return Ok(app),
             AppState::Pending | AppState::Running | AppState::Idle => {}
         }
         let done = parts.iter().filter(|part| part.state == "completed").count();

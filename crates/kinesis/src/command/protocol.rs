@@ -2,9 +2,16 @@
 //! which contracts, on whose behalf, and what a refusal says.
 
 pub(crate) mod audit;
+pub(crate) mod auditor;
+pub(crate) mod deploy;
+pub(crate) mod escrow;
+pub(crate) mod exchange;
 pub(crate) mod gov;
+pub(crate) mod lease;
 pub(crate) mod pool;
 pub(crate) mod redeem;
+pub(crate) mod results;
+pub(crate) mod runs;
 pub(crate) mod stake;
 
 use std::{
@@ -29,7 +36,7 @@ use crate::{
 };
 
 /// Where a chain answers unless somebody says otherwise.
-const RPC_DEFAULT: &str = "http://127.0.0.1:8545/rpc";
+pub(crate) const RPC_DEFAULT: &str = "http://127.0.0.1:8545/rpc";
 /// The file of a person's own key, beside the profile.
 const WALLET: &str = "wallet.key";
 /// What a wallet is given for gas on a development chain: one of the native coin.
@@ -103,7 +110,18 @@ impl OnChain {
     }
 
     /// A client that acts as the holder of `key`. On a development chain gas is no concern.
+    ///
+    /// What it sends is journalled: where the same command was cut off before, it is gone on with
+    /// ([`runs`]).
     pub(super) async fn act_as(&self, key: Key) -> Result<Protocol> {
+        let client = self.client(key).await?;
+        dev::fund(&self.rpc(), client.address(), U256::from(DEV_GAS_WEI)).await.map_err(chain)?;
+        runs::begin(client).await
+    }
+
+    /// A client for a process that goes on by itself. What it sends is in no journal: it reads from the
+    /// chain what it has done.
+    pub(super) async fn serve_as(&self, key: Key) -> Result<Protocol> {
         let client = self.client(key).await?;
         dev::fund(&self.rpc(), client.address(), U256::from(DEV_GAS_WEI)).await.map_err(chain)?;
         Ok(client)
@@ -138,7 +156,7 @@ impl OnChain {
 }
 
 /// What a file of ours holds, as JSON.
-fn read_json<T: DeserializeOwned>(path: &Path, what: &str) -> Result<T> {
+pub(crate) fn read_json<T: DeserializeOwned>(path: &Path, what: &str) -> Result<T> {
     let text = files::read_text(path)?.ok_or_else(|| Error::Usage {
         message: format!("there is no file {}", path.display()),
         hint: None,
@@ -150,7 +168,7 @@ fn read_json<T: DeserializeOwned>(path: &Path, what: &str) -> Result<T> {
 }
 
 /// A failure of the chain, with the exit code and the hint that fit it.
-pub(super) fn chain(error: ChainError) -> Error {
+pub(crate) fn chain(error: ChainError) -> Error {
     match error {
         ChainError::Reverted(why) => {
             let hint = next_step(&why).map(str::to_owned);
@@ -164,6 +182,14 @@ pub(super) fn chain(error: ChainError) -> Error {
             Error::Refused { message, hint }
         }
         ChainError::Senseless(why) => Error::Usage { message: why, hint: None },
+        ChainError::DevelopmentKey(_) => Error::Usage {
+            message: error.to_string(),
+            hint: Some("name a key file of your own with --as FILE".into()),
+        },
+        ChainError::NoStablecoin => Error::Usage {
+            message: error.to_string(),
+            hint: Some("write its address into --config FILE: [exchange] usd = \"0x…\"".into()),
+        },
         ChainError::BadProof => Error::Refused { message: error.to_string(), hint: None },
         ChainError::NoGas(_) => Error::Refused { message: error.to_string(), hint: None },
         ChainError::NoContract { .. } | ChainError::NoProtocol | ChainError::WrongChain { .. } => {
@@ -174,6 +200,11 @@ pub(super) fn chain(error: ChainError) -> Error {
                 ),
             }
         }
+        ChainError::NoReceipt(_) => Error::Unreachable {
+            what: "the end of it: the transaction is sent and not in a block yet".into(),
+            hint: Some("run the same command again: it is followed, not sent twice".into()),
+            source: error.into(),
+        },
         error if error.is_unreachable() => Error::Unreachable {
             what: "the chain".into(),
             hint: Some("start a grid with `kinesis up`, or name a chain with --rpc URL".into()),

@@ -19,7 +19,7 @@ pub(crate) async fn ps(args: customer::Ps, url: Option<String>, out: Output) -> 
         let app = client.app(name).await?;
         return out.result(&app, |w| app_page(w, &app));
     }
-    let mut apps = client.apps().await?;
+    let mut apps = if args.all { client.apps_ever().await? } else { client.apps().await? };
     apps.retain(|app| args.all || !over(app.state));
     out.result(&apps, |w| {
         let mut t =
@@ -38,6 +38,11 @@ pub(crate) async fn ps(args: customer::Ps, url: Option<String>, out: Output) -> 
         }
         write_table(w, &t)
     })?;
+    for app in &apps {
+        if let Some(warning) = &app.warning {
+            out.note(format!("warning: {}: {}", app.name, safe(warning)));
+        }
+    }
     if apps.is_empty() {
         out.note("No app runs. Put one there with `kinesis deploy PATH`.");
     }
@@ -68,6 +73,9 @@ fn app_page(w: &mut dyn Write, app: &AppView) -> io::Result<()> {
     writeln!(w, "version   {} of {newest}", app.version)?;
     let budget = app.budget_nanousd.map_or_else(String::new, |budget| format!(" of {budget}"));
     writeln!(w, "spent     {}{budget}", app.spent_nanousd)?;
+    if let Some(warning) = &app.warning {
+        writeln!(w, "warning   {}", safe(warning))?;
+    }
     writeln!(w, "requests  {}", app.requests)?;
     writeln!(w)?;
     match &app.job {
@@ -121,6 +129,7 @@ pub(super) const fn state(state: AppState) -> &'static str {
         AppState::Failed => "failed",
         AppState::Stopped => "stopped",
         AppState::OverBudget => "over budget",
+        AppState::Deleted => "deleted",
     }
 }
 
@@ -153,7 +162,7 @@ pub(crate) async fn logs(args: customer::Logs, url: Option<String>, out: Output)
 pub(crate) async fn usage(args: customer::Usage, url: Option<String>, out: Output) -> Result<()> {
     let client = Client::customer(url)?;
     let Some(name) = &args.name else {
-        let apps = client.apps().await?;
+        let apps = client.apps_ever().await?;
         let rows: Vec<_> = apps
             .iter()
             .map(|app| {
@@ -231,12 +240,12 @@ fn joules(mj: u64) -> String {
 }
 
 pub(crate) async fn rollback(
-    args: customer::Named,
+    args: customer::Rollback,
     url: Option<String>,
     out: Output,
 ) -> Result<()> {
     let client = Client::customer(url)?;
-    let app = client.rollback(&args.name, &idempotency_key(None)).await?;
+    let app = client.rollback(&args.name, &idempotency_key(args.idempotency_key)).await?;
     out.result(&app, |w| writeln!(w, "{} goes back to version {}", app.name, app.version))
 }
 
@@ -244,6 +253,14 @@ pub(crate) async fn stop(args: customer::Named, url: Option<String>, out: Output
     let app = Client::customer(url)?.stop(&args.name).await?;
     out.result(&app, |w| {
         writeln!(w, "{} is {}; it cost {}", app.name, state(app.state), app.spent_nanousd)
+    })
+}
+
+pub(crate) async fn delete(args: customer::Named, url: Option<String>, out: Output) -> Result<()> {
+    let app = Client::customer(url)?.delete(&args.name).await?;
+    out.result(&app, |w| {
+        writeln!(w, "{} is deleted; it cost {}", app.name, app.spent_nanousd)?;
+        writeln!(w, "Its bill stays: kinesis usage {}", app.name)
     })
 }
 
@@ -270,7 +287,8 @@ fn write_nodes(w: &mut dyn Write, nodes: &[NodeView]) -> io::Result<()> {
     ]);
     for node in nodes {
         let cores = |millis: u32| format!("{}.{}", millis / 1000, millis % 1000 / 100);
-        let paused = node.paused.as_ref().map_or_else(String::new, |p| format!(": {}", safe(p)));
+        let why = node.paused.as_ref().or(node.withheld.as_ref());
+        let paused = why.map_or_else(String::new, |p| format!(": {}", safe(p)));
         t.add_row([
             safe(&node.name),
             node.node.short(),

@@ -20,6 +20,7 @@ use crate::{
     config, endpoints,
     error::{Error, Result},
     output::{Output, millis, safe, table, write_table},
+    passphrase,
     role::join::{self, JoinedWith},
 };
 
@@ -77,7 +78,11 @@ fn write_status(w: &mut dyn Write, status: &Status) -> io::Result<()> {
     for utility in &status.utilities {
         let link = if utility.connected { "connected" } else { "not connected" };
         writeln!(w, "utility   {} {link}", utility.node.short())?;
-        let words = [("rejects this node", &utility.rejected), ("gets no lease", &utility.refuses)];
+        let words = [
+            ("rejects this node", &utility.rejected),
+            ("gives it no lease", &utility.withheld),
+            ("gets no lease", &utility.refuses),
+        ];
         for (what, reason) in words {
             if let Some(reason) = reason {
                 writeln!(w, "          {what}: {}", safe(reason))?;
@@ -110,6 +115,14 @@ fn write_status(w: &mut dyn Write, status: &Status) -> io::Result<()> {
         ]);
     }
     write_table(w, &t)
+}
+
+/// Says that nothing was earned before anybody is asked for a passphrase.
+fn expect_payments(dir: &Path) -> Result<()> {
+    if stored::stored(dir).map_err(agent)?.is_empty() {
+        return Err(agent(AgentError::NothingEarned { path: dir.to_owned() }));
+    }
+    Ok(())
 }
 
 /// The chain's RPC: the one named, or the one this machine joined with.
@@ -158,7 +171,9 @@ async fn redeem(args: &SupplyMoney, out: Output) -> Result<()> {
         message: "no chain is known to redeem on".into(),
         hint: Some("name its JSON-RPC with --rpc URL".into()),
     })?;
-    let done = stored::redeem(&dir, &rpc).await.map_err(agent)?;
+    expect_payments(&dir)?;
+    let key = passphrase::open_key(&stored::key_path(&dir), args.passphrase_file.as_deref())?;
+    let done = stored::redeem(&dir, &rpc, &key).await.map_err(agent)?;
     let paid: NanoJoule = done.iter().map(|d| d.paid_nanojoule).sum();
     let transactions: Vec<B256> = done.iter().filter_map(|d| d.redeemed.transaction).collect();
     let value = serde_json::json!({
@@ -178,7 +193,9 @@ async fn redeem(args: &SupplyMoney, out: Output) -> Result<()> {
 async fn withdraw(args: &SupplyMoney, url: Option<String>, out: Output) -> Result<()> {
     let dir = dir(&args.data)?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let requests = stored::withdrawals(&dir, (now + CONSENT).as_secs()).map_err(agent)?;
+    expect_payments(&dir)?;
+    let key = passphrase::open_key(&stored::key_path(&dir), args.passphrase_file.as_deref())?;
+    let requests = stored::withdrawals(&dir, (now + CONSENT).as_secs(), &key).map_err(agent)?;
     let client = Client::public(url)?;
     let mut paid: Vec<WithdrawalView> = Vec::new();
     for request in requests {

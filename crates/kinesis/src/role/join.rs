@@ -1,9 +1,10 @@
 //! `kinesis supply join`: this machine's agent.
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
-use kinesis_agent::{Agent, AgentConfig, OfferedLimits};
-use kinesis_protocol::{AttoUsd, NodeInfo, Prices};
+use kinesis_agent::{Agent, AgentConfig, OfferedLimits, wallet::stored};
+use kinesis_chain::{ChainError, Contracts, Key, Protocol, dev};
+use kinesis_protocol::{Address, AttoUsd, NodeInfo, Prices};
 use kinesis_runtime::RunnerCommand;
 use kinesis_wire::UtilityAddr;
 use serde::{Deserialize, Serialize};
@@ -13,13 +14,16 @@ use super::{Stop, raise_open_files};
 use crate::{
     cli::role::{Join, JoinSettings},
     client::Client,
-    command::supply::agent,
+    command::{
+        protocol::{RPC_DEFAULT, chain, read_json},
+        supply::agent,
+    },
     config::{self, Layered},
     endpoints,
     error::{Error, Result},
     files,
     output::Output,
-    profile,
+    passphrase, profile,
 };
 
 /// What this machine joined with: what other commands in its data directory fall back on.
@@ -46,8 +50,9 @@ pub(crate) async fn run(args: Join, out: Output) -> Result<()> {
     raise_open_files();
 
     let whom = settings.utility.clone().unwrap_or_else(|| profile::URL_DEFAULT.to_owned());
+    let expects = whom.parse::<Address>().ok();
     let (utility, told_rpc) = tokio::select! {
-        found = find(&whom) => found?,
+        found = find(&whom, expects, &settings) => found?,
         () = stop.asked() => return Ok(()),
     };
     let program = std::env::current_exe().map_err(Error::io("find this program"))?;
@@ -56,6 +61,8 @@ pub(crate) async fn run(args: Join, out: Output) -> Result<()> {
     let mut config = AgentConfig::new(dir.clone(), utility, name, runner);
     config.rpc_url = settings.rpc.clone().or(told_rpc);
     apply(&mut config, &settings);
+    config.expects = expects;
+    config.key = supplier_key(&dir, settings.passphrase_file.as_deref())?;
 
     let name = config.name.clone();
     let joined = JoinedWith {
@@ -82,6 +89,16 @@ pub(crate) async fn run(args: Join, out: Output) -> Result<()> {
     Ok(())
 }
 
+/// The supplier's key, where it is encrypted; `None`: the agent reads or makes a plain one.
+fn supplier_key(dir: &Path, passphrase_file: Option<&Path>) -> Result<Option<Key>> {
+    let path = stored::key_path(dir);
+    match Key::load(&path) {
+        Err(ChainError::KeyEncrypted(_)) => passphrase::open_key(&path, passphrase_file).map(Some),
+        // What else may be wrong with it the agent says.
+        _ => Ok(None),
+    }
+}
+
 fn apply(config: &mut AgentConfig, settings: &JoinSettings) {
     if let Some(tier) = settings.tier {
         config.tier = tier;
@@ -105,6 +122,7 @@ fn apply(config: &mut AgentConfig, settings: &JoinSettings) {
     if let Some(watts) = settings.watts_per_core {
         config.watts_per_core = watts;
     }
+    config.max_penalty = settings.max_penalty;
     if let Some(seconds) = settings.drain {
         config.drain_notice = Duration::from_secs(seconds);
     }
@@ -139,12 +157,45 @@ struct Whereabouts {
 }
 
 /// A utility's address on the wires, and the RPC it names, if it was asked at its portal.
-async fn find(whom: &str) -> Result<(UtilityAddr, Option<String>)> {
+async fn find(
+    whom: &str,
+    on_chain: Option<Address>,
+    settings: &JoinSettings,
+) -> Result<(UtilityAddr, Option<String>)> {
+    if let Some(utility) = on_chain {
+        let endpoint = published(utility, settings).await?;
+        let said: Whereabouts = Client::new(&endpoint, None)?.get("/v1/grid").await?;
+        // The chain that named it is the one to believe.
+        return Ok((parse(&said.wire)?, Some(rpc_of(settings))));
+    }
     if whom.starts_with("http://") || whom.starts_with("https://") {
         let said: Whereabouts = Client::new(whom, None)?.get("/v1/grid").await?;
         return Ok((parse(&said.wire)?, said.rpc));
     }
     Ok((parse(whom)?, None))
+}
+
+fn rpc_of(settings: &JoinSettings) -> String {
+    settings.rpc.clone().unwrap_or_else(|| RPC_DEFAULT.to_owned())
+}
+
+/// Where a utility says on chain that it is.
+async fn published(utility: Address, settings: &JoinSettings) -> Result<String> {
+    let contracts = match &settings.contracts {
+        Some(path) => read_json(path, "a file of contracts")?,
+        None => Contracts::development(dev::key(0).address()),
+    };
+    // It only looks: reading asks for no key.
+    let client = Protocol::new(&rpc_of(settings), contracts, Key::random()).map_err(chain)?;
+    client.check().await.map_err(chain)?;
+    let offer = client.offer(utility).await.map_err(chain)?;
+    let endpoint = offer
+        .map(|offer| offer.endpoint)
+        .filter(|endpoint| endpoint.starts_with("http://") || endpoint.starts_with("https://"));
+    endpoint.ok_or_else(|| Error::Refused {
+        message: format!("{utility} has published no portal on this chain"),
+        hint: Some("`kinesis stake offers` shows who has; or name a portal's URL".into()),
+    })
 }
 
 fn parse(token: &str) -> Result<UtilityAddr> {

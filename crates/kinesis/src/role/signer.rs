@@ -1,8 +1,12 @@
 //! `kinesis signer`: holds a utility's key, away from the process that strangers talk to.
 
 use kinesis_chain::{
-    ChainError, Contracts, Key, dev,
-    signer::{guard::Guard, policy::SignerPolicy, server::SignerServer},
+    ChainError, Contracts, Key, ProtocolContracts, dev,
+    signer::{
+        guard::Guard,
+        policy::{SignerPolicy, TradePolicy},
+        server::SignerServer,
+    },
 };
 use kinesis_protocol::Address;
 use serde::{Deserialize, Serialize};
@@ -68,10 +72,18 @@ pub(crate) async fn run(args: Signer, out: Output) -> Result<()> {
 
 fn policy(settings: &SignerSettings) -> Result<SignerPolicy> {
     let chain_id = settings.chain_id.unwrap_or(dev::CHAIN_ID);
+    let mut leases = settings.leases;
+    let named = settings.exchange.zip(settings.usd);
+    let mut market = named.map(|(exchange, usd)| TradePolicy { exchange, usd });
     let (escrow, joule) = match (settings.escrow, settings.joule) {
         (Some(escrow), Some(joule)) => (escrow, joule),
         (None, None) if chain_id == dev::CHAIN_ID => {
             let development = Contracts::development(dev::key(0).address());
+            if settings.leases.is_none() {
+                leases = development.protocol.map(|at| at.leases);
+            }
+            let known = |at: ProtocolContracts| TradePolicy { exchange: at.exchange, usd: at.usd };
+            market = market.or(development.protocol.map(known));
             (development.escrow, development.joule)
         }
         _ => {
@@ -81,7 +93,7 @@ fn policy(settings: &SignerSettings) -> Result<SignerPolicy> {
             });
         }
     };
-    Ok(SignerPolicy { chain_id, escrow, joule, fee_per_gas_max: FEE_PER_GAS_MAX })
+    Ok(SignerPolicy { chain_id, escrow, joule, market, leases, fee_per_gas_max: FEE_PER_GAS_MAX })
 }
 
 #[cfg(test)]
@@ -97,5 +109,6 @@ mod tests {
         let named = SignerSettings { escrow: Some(escrow), joule: Some(joule), ..other };
         let policy = policy(&named).unwrap();
         assert_eq!((policy.chain_id, policy.escrow, policy.joule), (10, escrow, joule));
+        assert_eq!(policy.market, None, "nothing is traded where no market was named");
     }
 }

@@ -4,13 +4,16 @@
 //! settings in a file that is written for them, since a database's URL may hold a password and
 //! arguments are seen by everybody.
 
+mod backing;
+
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
     time::Duration,
 };
 
-use kinesis_protocol::Tier;
+use kinesis_chain::dev;
+use kinesis_protocol::{NanoJoule, Tier};
 use serde::Serialize;
 
 use super::{
@@ -42,6 +45,9 @@ const STOP_MAX: Duration = Duration::from_secs(15);
 /// How long a supplier goes on serving when the grid is stopped: nobody takes over from it.
 const DRAIN_S: u64 = 2;
 const SUPPLIERS_MAX: usize = 64;
+/// The stake that a grid on its own chain asks suppliers for, unless somebody says otherwise: what a
+/// claim on one machine occupies.
+const MIN_STAKE: NanoJoule = NanoJoule(100_000_000_000);
 
 struct Grid {
     dir: PathBuf,
@@ -94,10 +100,16 @@ impl Grid {
             self.rpc = Some(chain.rpc);
         }
         progress.step("Starting the utility, deploying contracts where there are none");
-        let utility = self.start_utility(settings).await?;
+        let min_stake = settings.utility.min_stake.unwrap_or(match settings.own.chain {
+            None => MIN_STAKE,
+            // What is asked for on somebody else's chain is somebody's decision.
+            Some(_) => NanoJoule::ZERO,
+        });
+        let utility = self.start_utility(settings, min_stake).await?;
         if !tiers.is_empty() {
             progress.step(format!("Plugging in local suppliers: {}", tiers.len()));
             self.start_suppliers(&utility, tiers).await?;
+            self.back_suppliers(&utility, min_stake).await;
         }
         drop(progress);
         let endpoints = self.write_endpoints()?;
@@ -124,10 +136,15 @@ impl Grid {
         Ok(read::<SignerEndpoints>(&dir)?.socket)
     }
 
-    async fn start_utility(&mut self, settings: &UpSettings) -> Result<UtilityEndpoints> {
+    async fn start_utility(
+        &mut self,
+        settings: &UpSettings,
+        min_stake: NanoJoule,
+    ) -> Result<UtilityEndpoints> {
         let mut utility = settings.utility.clone();
+        utility.min_stake = Some(min_stake);
         // Contracts that somebody named are not the ones that a signer knows by itself.
-        if utility.signer.is_none() && utility.escrow.is_none() {
+        if utility.signer.is_none() && utility.escrow.is_none() && utility.contracts.is_none() {
             utility.signer = Some(self.start_signer().await?);
         }
         let dir = self.dir.join("utility");
@@ -155,6 +172,21 @@ impl Grid {
             self.suppliers.push(SupplierEndpoints { name, tier: *tier, data: dir });
         }
         self.all_up().await
+    }
+
+    /// Has the pool of a development chain lend local suppliers the stake that is asked for. Without
+    /// it the grid is up all the same: they say what they lack.
+    async fn back_suppliers(&self, utility: &UtilityEndpoints, min_stake: NanoJoule) {
+        let dirs: Vec<PathBuf> = self.suppliers.iter().map(|s| s.data.clone()).collect();
+        let Some(contracts) = utility.contracts else { return };
+        if min_stake <= NanoJoule::ZERO || contracts.chain_id != dev::CHAIN_ID {
+            return;
+        }
+        if let Err(error) = backing::back(&utility.rpc, contracts, &dirs, min_stake).await {
+            let why = std::iter::once(error.to_string()).chain(error.causes());
+            let why = why.collect::<Vec<_>>().join(": ");
+            self.out.warn(format!("local suppliers get no work, since nothing backs them: {why}"));
+        }
     }
 
     async fn start<T: Serialize>(

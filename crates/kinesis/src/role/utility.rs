@@ -4,11 +4,11 @@ mod money;
 
 use std::{collections::BTreeMap, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
-use kinesis_chain::{EventReader, dev};
-use kinesis_control::{ChainSettle, Control, ControlConfig, Settle as _};
+use kinesis_chain::{EventReader, Key, Protocol, dev};
+use kinesis_control::{ChainSettle, Control, ControlConfig, Settle as _, desk::DeskConfig};
 use kinesis_ingress::{Ingress, IngressConfig, TlsFiles};
 use kinesis_portal::{OperatorToken, Portal, PortalConfig};
-use kinesis_protocol::JoulePrice;
+use kinesis_protocol::{JoulePrice, NanoJoule};
 use kinesis_store::{Artifacts, Store};
 use kinesis_wire::{Endpoint, EndpointConfig, NodeSecret, Relay};
 use tokio_util::sync::CancellationToken;
@@ -109,14 +109,32 @@ impl Running {
         let [at_ingress, at_portal, at_relay, at_wire, at_lifeline] = addresses(settings, dir);
         let mut control_config = control_config(settings, at_lifeline)?;
         control_config.log_dir = Some(dir.join("logs"));
+        control_config.agreements_dir = Some(dir.join("leases"));
         let (settlement, contracts) = money::settle(dir, settings, rpc).await?;
         let utility = settlement.address();
+        // A development chain was made a moment ago: its market has no past yet.
+        control_config.price.young = contracts.chain_id == dev::CHAIN_ID;
+        let market = money::market(settings, &contracts)?;
+        control_config.audits = contracts.protocol.map(|protocol| protocol.audits);
         let store = match &settings.store {
             Some(url) => Store::open(url).await,
             None => Store::open(&format!("sqlite://{}", dir.join("ledger.sqlite").display())).await,
         };
         let store = store.map_err(Error::role("store"))?;
-        let settle = ChainSettle::new(settlement, settings.series.unwrap_or(1), store.clone());
+        let mut settle = ChainSettle::new(settlement, settings.series.unwrap_or(1), store.clone());
+        if let Some(market) = market {
+            settle = settle.with_market(market);
+        }
+        // It only looks: reading asks for no key.
+        if contracts.protocol.is_some() {
+            let protocol = Protocol::new(rpc, contracts, Key::random());
+            settle = settle.with_protocol(protocol.map_err(Error::role("chain"))?);
+        } else if control_config.min_stake > NanoJoule::ZERO {
+            return Err(Error::Usage {
+                message: "--min-stake: nobody says where stake is registered".into(),
+                hint: Some("name all contracts with --contracts FILE".into()),
+            });
+        }
         let index_from = index_from(settings, &settle, rpc).await?;
         let indexer = settle.indexer(rpc, index_from).map_err(Error::role("chain"))?;
 
@@ -235,7 +253,8 @@ async fn index_from(settings: &UtilitySettings, settle: &ChainSettle, rpc: &str)
 }
 
 fn control_config(settings: &UtilitySettings, lifeline: SocketAddr) -> Result<ControlConfig> {
-    let mut config = ControlConfig { lifeline: Some(lifeline), ..ControlConfig::default() };
+    let mut config =
+        ControlConfig { lifeline: Some(lifeline), joule_price: None, ..ControlConfig::default() };
     if let Some(bp) = settings.margin_bp {
         if bp > 10_000 {
             return Err(Error::usage(format!("--margin-bp: {bp} is more than 10000")));
@@ -243,13 +262,31 @@ fn control_config(settings: &UtilitySettings, lifeline: SocketAddr) -> Result<Co
         config.margin_bp = bp;
     }
     if let Some(price) = settings.joule_price {
-        config.joule_price = JoulePrice::new(price.0)
-            .ok_or_else(|| Error::usage("--joule-price: must be more than nothing"))?;
+        let price = JoulePrice::new(price.0);
+        let price =
+            price.ok_or_else(|| Error::usage("--joule-price: must be more than nothing"))?;
+        config.joule_price = Some(price);
+    }
+    config.desk = desk_config(settings)?;
+    if let Some(stake) = settings.min_stake {
+        config.min_stake = stake;
     }
     if let Some(deposit) = settings.escrow_deposit {
         config.escrow_deposit = deposit;
     }
     Ok(config)
+}
+
+fn desk_config(settings: &UtilitySettings) -> Result<DeskConfig> {
+    let mut desk = DeskConfig::default();
+    desk.low = settings.desk_low.unwrap_or(desk.low);
+    desk.high = settings.desk_high.unwrap_or(desk.high);
+    desk.sell_above = NanoJoule(desk.high.0.saturating_mul(2));
+    desk.trade_max = settings.desk_trade_max.unwrap_or(desk.trade_max);
+    desk.day_max = settings.desk_day_max.unwrap_or(desk.day_max);
+    desk.tolerance_bp = settings.desk_slippage_bp.unwrap_or(desk.tolerance_bp);
+    desk.validate().map_err(|why| Error::usage(format!("--desk-...: {why}")))?;
+    Ok(desk)
 }
 
 fn ingress_config(settings: &UtilitySettings, bind: SocketAddr, domain: &str) -> IngressConfig {
@@ -293,5 +330,9 @@ mod tests {
             ..UtilitySettings::default()
         };
         assert_eq!(control_config(&settings, lifeline).unwrap_err().code(), 2);
+        let settings =
+            UtilitySettings { desk_low: Some(NanoJoule(i64::MAX)), ..UtilitySettings::default() };
+        let error = control_config(&settings, lifeline).unwrap_err();
+        assert!(error.to_string().contains("--desk-"), "{error}");
     }
 }

@@ -3,6 +3,7 @@
 
 mod customer;
 mod key;
+mod once;
 mod roles;
 mod up;
 

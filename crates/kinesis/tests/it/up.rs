@@ -12,7 +12,7 @@ use nix::{
 };
 use serde_json::Value;
 
-use crate::kinesis;
+use crate::{kinesis, run, seen};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -65,6 +65,39 @@ fn pid(endpoints: &Value, name: &str) -> i32 {
 fn gone(pid: i32) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     stat.rsplit(')').next().is_none_or(|rest| rest.trim().is_empty() || rest.starts_with(" Z"))
+}
+
+/// What a command that has to succeed prints.
+fn told(home: &Path, args: &[&str]) -> Value {
+    let output = run(home, args);
+    assert!(output.status.success(), "{}", seen(home, &output));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+#[test]
+fn an_account_that_is_opened_again_is_the_same_and_is_paid_once() {
+    let home = tempfile::tempdir().unwrap();
+    let home = home.path();
+    let _grid = Grid::start(home);
+    let portal =
+        until(home, "the start", || endpoints(home))["portal"].as_str().unwrap().to_owned();
+    let open = |key: &str| {
+        let mut args = vec!["account", "open", "--name", "me", "--usd", "5.00", "--replace"];
+        args.extend(["--idempotency-key", key, "--data", "grid", "--url", &portal, "--json"]);
+        told(home, &args)
+    };
+    let show = || told(home, &["account", "show", "--url", &portal, "--json"]);
+    let first = open("invoice-17");
+    // Whoever does not know whether it arrived asks again: the key is new, the rest is as it was.
+    for _ in 0..2 {
+        let again = open("invoice-17");
+        assert_eq!(again["account"], first["account"]);
+        assert_eq!(again["balance_nanousd"], 5_000_000_000_i64);
+        assert_eq!(show()["balance_nanousd"], 5_000_000_000_i64);
+    }
+    let other = open("invoice-18");
+    assert_ne!(other["account"], first["account"]);
+    assert_eq!(show()["balance_nanousd"], 5_000_000_000_i64);
 }
 
 #[test]

@@ -39,7 +39,7 @@ pub(super) struct Deposit {
 #[utoipa::path(
     post, path = "/v1/accounts", tag = "accounts", security(("operator" = [])),
     request_body = Open,
-    params(("Idempotency-Key" = Option<String>, Header, description = "Repeating it opens no second account")),
+    params(("Idempotency-Key" = String, Header, description = "Repeating it opens no second account")),
     responses(
         (status = 201, description = "Opened", body = NewAccount),
         (status = 401, description = "Not the operator", body = Problem, content_type = "application/problem+json"),
@@ -52,8 +52,8 @@ pub(super) async fn open(
     key: Key,
     Json(asked): Json<Open>,
 ) -> Result<(StatusCode, Answer<NewAccount>), Problem> {
-    let idempotency = key.of(&asked);
-    let opened = outlet.control.create_account(&asked.name, idempotency.as_ref()).await?;
+    let idempotency = key.of(&asked)?;
+    let opened = outlet.control.create_account(&asked.name, Some(&idempotency)).await?;
     Ok((StatusCode::CREATED, Answer(opened)))
 }
 

@@ -1,4 +1,4 @@
-//! Apps: quoted, deployed, shown, stopped; what they said, left and cost.
+//! Apps: quoted, deployed, shown, stopped, deleted; what they said, left and cost.
 
 use axum::{
     Json as Answer,
@@ -8,6 +8,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use kinesis_control::api::{AppView, Bill, DeployRequest, OutputView, Quote};
+use kinesis_protocol::LeaseId;
 use serde::Deserialize;
 
 use super::{
@@ -34,19 +35,30 @@ pub(super) async fn quote(
     Ok(Answer(outlet.control.quote(account, &asked).await?))
 }
 
+/// Which apps.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ListQuery {
+    /// Whether those that were deleted, too.
+    #[serde(default)]
+    deleted: bool,
+}
+
 /// All apps of the caller.
 #[utoipa::path(
     get, path = "/v1/apps", tag = "apps", security(("customer" = [])),
+    params(("deleted" = Option<bool>, Query, description = "Whether those that were deleted, too")),
     responses(
-        (status = 200, description = "Oldest first", body = Vec<AppView>),
+        (status = 200, description = "Newest first", body = Vec<AppView>),
         (status = 401, description = "The key is not known", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub(super) async fn list(
     Customer(account): Customer,
     State(outlet): State<Outlet>,
+    Query(query): Query<ListQuery>,
 ) -> Result<Answer<Vec<AppView>>, Problem> {
-    Ok(Answer(outlet.control.apps(account).await?))
+    Ok(Answer(outlet.control.apps(account, query.deleted).await?))
 }
 
 /// Deploys an app, or a new version of it: a running service is replaced replica by replica, a job
@@ -69,9 +81,8 @@ pub(super) async fn deploy(
     key: Key,
     Json(asked): Json<DeployRequest>,
 ) -> Result<(StatusCode, Answer<AppView>), Problem> {
-    key.clone().required()?;
-    let idempotency = key.of(&asked);
-    let app = outlet.control.deploy(account, &asked, idempotency.as_ref()).await?;
+    let idempotency = key.of(&asked)?;
+    let app = outlet.control.deploy(account, &asked, Some(&idempotency)).await?;
     Ok((StatusCode::CREATED, Answer(app)))
 }
 
@@ -93,9 +104,28 @@ pub(super) async fn show(
     Ok(Answer(outlet.control.app(account, &name).await?))
 }
 
-/// Stops an app. What it cost stays; deployed again, it goes on.
+/// Deletes an app that does not run. Its name and its hosts are free for anybody; its bill stays.
 #[utoipa::path(
     delete, path = "/v1/apps/{name}", tag = "apps", security(("customer" = [])),
+    params(("name" = String, Path, description = "The app's name")),
+    responses(
+        (status = 200, description = "Deleted, now or before", body = AppView),
+        (status = 401, description = "The key is not known", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "The caller never had such an app", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "It runs: stop it first", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn delete(
+    Customer(account): Customer,
+    State(outlet): State<Outlet>,
+    Path(name): Path<String>,
+) -> Result<Answer<AppView>, Problem> {
+    Ok(Answer(outlet.control.delete(account, &name).await?))
+}
+
+/// Stops an app. It keeps its name, its hosts and its bill; deployed again, it goes on.
+#[utoipa::path(
+    post, path = "/v1/apps/{name}/stop", tag = "apps", security(("customer" = [])),
     params(("name" = String, Path, description = "The app's name")),
     responses(
         (status = 200, description = "Stopped", body = AppView),
@@ -116,7 +146,7 @@ pub(super) async fn stop(
     post, path = "/v1/apps/{name}/rollback", tag = "apps", security(("customer" = [])),
     params(
         ("name" = String, Path, description = "The app's name"),
-        ("Idempotency-Key" = Option<String>, Header, description = "Repeating it goes back no further"),
+        ("Idempotency-Key" = String, Header, description = "Repeating it goes back no further"),
     ),
     responses(
         (status = 200, description = "The version before is wanted", body = AppView),
@@ -131,8 +161,8 @@ pub(super) async fn rollback(
     Path(name): Path<String>,
     key: Key,
 ) -> Result<Answer<AppView>, Problem> {
-    let idempotency = key.of(&("rollback", &name));
-    Ok(Answer(outlet.control.rollback(account, &name, idempotency.as_ref()).await?))
+    let idempotency = key.of(&("rollback", &name))?;
+    Ok(Answer(outlet.control.rollback(account, &name, Some(&idempotency)).await?))
 }
 
 /// Which logs.
@@ -174,10 +204,21 @@ pub(super) async fn logs(
     Ok((headers, Body::from_stream(logs)).into_response())
 }
 
-/// What an app cost, line by line: one line for each lease it ever had.
+/// Which lines of a bill.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct UsageQuery {
+    /// Those before this one.
+    before: Option<LeaseId>,
+}
+
+/// What an app cost, line by line: one line for each lease it had, the newest 500.
 #[utoipa::path(
     get, path = "/v1/apps/{name}/usage", tag = "apps", security(("customer" = [])),
-    params(("name" = String, Path, description = "The app's name")),
+    params(
+        ("name" = String, Path, description = "The app's name; of one that was deleted, too"),
+        ("before" = Option<String>, Query, description = "Lines older than this lease's: the `next` of the page before"),
+    ),
     responses(
         (status = 200, description = "The bill", body = Bill),
         (status = 401, description = "The key is not known", body = Problem, content_type = "application/problem+json"),
@@ -188,8 +229,9 @@ pub(super) async fn usage(
     Customer(account): Customer,
     State(outlet): State<Outlet>,
     Path(name): Path<String>,
+    Query(query): Query<UsageQuery>,
 ) -> Result<Answer<Bill>, Problem> {
-    Ok(Answer(outlet.control.usage(account, &name).await?))
+    Ok(Answer(outlet.control.usage(account, &name, query.before).await?))
 }
 
 /// The files a job left; their content is at `/v1/artifacts/{hash}`.

@@ -1,7 +1,7 @@
 //! What everyone may see: nodes, the grid on one page, whether the utility is well.
 
 use axum::{Json as Answer, extract::State};
-use kinesis_control::api::{GridView, NodeView};
+use kinesis_control::api::{DeskView, GridView, NodeView};
 use kinesis_protocol::AccountId;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -52,6 +52,16 @@ pub(super) async fn grid(State(outlet): State<Outlet>) -> Result<Answer<Grid>, P
         app.account = AccountId::from_bytes([0; 16]);
     }
     Ok(Answer(Grid { grid, wire: outlet.config.wire.clone(), rpc: outlet.config.rpc.clone() }))
+}
+
+/// The price of a JOULE and where it comes from; what the utility's desk has to convert with, and its
+/// newest trades.
+#[utoipa::path(
+    get, path = "/v1/desk", tag = "grid",
+    responses((status = 200, description = "The desk", body = DeskView))
+)]
+pub(super) async fn desk(State(outlet): State<Outlet>) -> Result<Answer<DeskView>, Problem> {
+    Ok(Answer(outlet.control.desk().await?))
 }
 
 /// Whether the utility answers and reads its store.

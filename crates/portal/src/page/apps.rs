@@ -80,6 +80,7 @@ fn state(app: &AppView) -> Markup {
     html! {
         (badge(app_state(app.state)))
         @if let Some(why) = &app.reason { span.under.reason { (why) } }
+        @if let Some(what) = &app.warning { span.under.reason data-warning { "warning: " (what) } }
     }
 }
 

@@ -10,7 +10,7 @@ pub(super) fn tone(state: &str) -> &'static str {
         "warm" | "standby" | "idle" | "queued" | "stopped" | "cancelled" => "calm",
         "take_over" => "accent",
         "lost" | "failed" | "silent" | "away" | "over_budget" | "node_lost" => "bad",
-        "starting" | "placing" | "pending" | "draining" | "paused" | "leaving" => "busy",
+        "starting" | "placing" | "pending" | "draining" | "paused" | "withheld" | "leaving" => "busy",
         _ => "plain",
     }
 }
@@ -25,6 +25,7 @@ pub(super) fn app_state(state: AppState) -> &'static str {
         AppState::Failed => "failed",
         AppState::Stopped => "stopped",
         AppState::OverBudget => "over_budget",
+        AppState::Deleted => "deleted",
     }
 }
 

@@ -89,7 +89,10 @@ pub(super) fn summary(grid: &GridView) -> Markup {
                             span.badge data-tone="bad" { (totals.difference) }
                         }
                     }
-                    dd.sub.number { "1 JOULE = " (kinesis_protocol::NanoUsd(grid.joule_price.nanousd())) }
+                    dd.sub.number {
+                        "1 JOULE = " (kinesis_protocol::NanoUsd(grid.joule_price.nanousd()))
+                        @if let Some(desk) = &grid.desk { " (" (super::desk::source(desk)) ")" }
+                    }
                 }
             }
         }

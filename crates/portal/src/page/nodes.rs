@@ -47,6 +47,7 @@ fn row(node: &NodeView) -> Markup {
             td data-label="State" {
                 (badge(&node.state))
                 @if let Some(why) = &node.paused { span.under { (why) } }
+                @if let Some(why) = &node.withheld { span.under { (why) } }
             }
             td data-label="Free" {
                 span.nowrap { (cores(free.cpu_millis)) " of " (cores(offered.cpu_millis)) " cores" }

@@ -23,6 +23,7 @@ fn node(n: u8, name: &str, tier: Tier, state: &str) -> NodeView {
         region: if n == 1 { "eu-west".to_owned() } else { String::new() },
         state: state.to_owned(),
         paused: (n == 3).then(|| "its owner is at the keyboard".to_owned()),
+        withheld: None,
         offered,
         free: Resources { cpu_millis: 3_500, mem_mib: 768, ..offered },
         prices: Prices::default(),
@@ -58,6 +59,7 @@ fn app(n: u8, name: &str, kind: AppKind, state: AppState) -> AppView {
         kind,
         state,
         reason: None,
+        warning: None,
         url: (kind == AppKind::Service).then(|| format!("http://{name}.localhost:8080")),
         version: 2,
         versions: vec![],
@@ -81,6 +83,7 @@ fn part(part: u32, state: &str, ending: Option<&str>) -> PartView {
         ending: ending.map(str::to_owned),
         wall_ms: (state == "completed").then_some(2_320),
         outputs: vec![],
+        result: None,
     }
 }
 
@@ -91,6 +94,7 @@ fn empty() -> Picture {
         root: None,
         totals: TotalsView::default(),
         joule_price: JoulePrice::new(10_000_000).unwrap(),
+        desk: None,
         chain_id: 31_337,
         escrow: Address::repeat_byte(0xe5),
         now_ms: 0,
@@ -110,6 +114,7 @@ fn full() -> Picture {
     web.replicas = vec![replica(1, Role::Active, "active"), replica(2, Role::Standby, "warm")];
     let mut dear = app(2, "dear", AppKind::Service, AppState::OverBudget);
     dear.budget_nanousd = Some(NanoUsd(5_000_000_000));
+    web.warning = Some("it cost $4.00 of its budget of $5.00".to_owned());
     dear.reason = Some("its budget of $5.00 is used up".to_owned());
     let mut job = app(3, "frames", AppKind::Job, AppState::Running);
     job.job = Some(JobView {

@@ -173,13 +173,33 @@ async fn an_app_lives_and_is_its_owners_alone() {
         assert_eq!(rival.get(path).await.with(404)["type"], "urn:kinesis:problem:not-found");
         utility.anyone().get(path).await.with(401);
     }
+    rival.post("/v1/apps/web/stop", None, json!({})).await.with(404);
     rival.ask(Method::DELETE, "/v1/apps/web").await.with(404);
     acme.get("/v1/apps/web/logs?replica=9").await.with(404);
     acme.get("/v1/apps/web/logs?replica=x").await.with(400);
 
-    let stopped = acme.ask(Method::DELETE, "/v1/apps/web").await.with(200);
-    assert_eq!(stopped["state"], "stopped");
-    acme.ask(Method::DELETE, "/v1/apps/web").await.with(200);
+    // What runs is not deleted by a slip; what is stopped keeps its name until it is.
+    let refused = acme.ask(Method::DELETE, "/v1/apps/web").await.with(409);
+    assert!(refused["detail"].as_str().unwrap().contains("kinesis stop web"), "{refused}");
+    let stop = async || acme.post("/v1/apps/web/stop", None, json!({})).await;
+    assert_eq!(stop().await.with(200)["state"], "stopped");
+    stop().await.with(200);
+    rival.deploy("r1", &service("web")).await.with(409);
+    for _ in 0..2 {
+        let deleted = acme.ask(Method::DELETE, "/v1/apps/web").await.with(200);
+        assert_eq!((&deleted["state"], &deleted["url"]), (&json!("deleted"), &json!(null)));
+    }
+    stop().await.with(404);
+    acme.post("/v1/apps/web/rollback", Some("r3"), json!({})).await.with(404);
+    assert_eq!(acme.get("/v1/apps").await.with(200), json!([]));
+    assert_eq!(acme.get("/v1/apps?deleted=true").await.with(200)[0]["state"], "deleted");
+    // Its bill is there still, page by page.
+    let bill = acme.get("/v1/apps/web/usage").await.with(200);
+    let oldest = bill["lines"][0]["lease"].as_str().unwrap();
+    let before = acme.get(&format!("/v1/apps/web/usage?before={oldest}")).await.with(200);
+    assert_eq!(before["lines"], json!([]));
+    assert_eq!(before["customer_nanousd"], bill["customer_nanousd"]);
+    acme.get("/v1/apps/web/usage?before=x").await.with(400);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -162,7 +162,7 @@ impl Utility {
 
     /// A customer with money.
     pub(crate) async fn customer(&self, name: &str) -> Caller<'_> {
-        let opened = self.operator().post("/v1/accounts", None, json!({"name": name})).await;
+        let opened = self.operator().post("/v1/accounts", Some(name), json!({"name": name})).await;
         let opened = opened.with(201);
         let path = format!("/v1/accounts/{}/deposits", opened["account"].as_str().unwrap());
         let paid = self.operator().post(&path, Some("first"), json!({"usd": "25.00"})).await;

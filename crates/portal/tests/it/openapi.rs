@@ -20,6 +20,9 @@ async fn every_path_is_described_with_its_failures() {
             if operation["security"].is_array() {
                 assert!(statuses.contains_key("401"), "{method} {path}");
             }
+            // 400, 408, 413, 415, 429, 503: what is not listed is described all the same.
+            let other = &statuses["default"]["content"]["application/problem+json"]["schema"];
+            assert_eq!(other["$ref"], "#/components/schemas/Problem", "{method} {path}");
         }
     }
     operations.sort();
@@ -29,6 +32,41 @@ async fn every_path_is_described_with_its_failures() {
     for reference in text.split("\"$ref\":\"#/components/schemas/").skip(1) {
         let name = reference.split('"').next().unwrap();
         assert!(document["components"]["schemas"][name].is_object(), "{name}");
+    }
+}
+
+/// What creates or pays, as `docs/customer.md` says it.
+const ONCE: [(&str, &str); 4] = [
+    ("/v1/accounts", r#"{"name": "acme"}"#),
+    ("/v1/accounts/{account}/deposits", r#"{"usd": "1"}"#),
+    ("/v1/apps", r#"{"manifest": "", "artifacts": {}}"#),
+    ("/v1/apps/{name}/rollback", "{}"),
+];
+
+#[tokio::test]
+async fn what_creates_or_pays_needs_a_key_and_says_so() {
+    let utility = Utility::start().await;
+    let acme = utility.customer("acme").await;
+    let account = acme.get("/v1/account").await.with(200)["account"].as_str().unwrap().to_owned();
+    let document = utility.anyone().get("/v1/openapi.json").await.with(200);
+    let mut keyed = BTreeSet::new();
+    for (path, methods) in document["paths"].as_object().unwrap() {
+        for operation in methods.as_object().unwrap().values() {
+            let parameters = operation["parameters"].as_array().into_iter().flatten();
+            for key in parameters.filter(|parameter| parameter["name"] == "Idempotency-Key") {
+                assert_eq!(key["required"], true, "{path}");
+                keyed.insert(path.as_str());
+            }
+        }
+    }
+    assert_eq!(keyed, ONCE.iter().map(|(path, _)| *path).collect());
+    for (path, body) in ONCE {
+        let caller = if path.contains("accounts") { utility.operator() } else { acme.clone() };
+        let path = path.replace("{account}", &account).replace("{name}", "web");
+        let body: Value = serde_json::from_str(body).unwrap();
+        let refused = caller.post(&path, None, body).await.with(400);
+        let said = refused["detail"].as_str().unwrap();
+        assert!(said.contains("Idempotency-Key") && refused["hint"].is_string(), "{refused}");
     }
 }
 

@@ -15,13 +15,15 @@ use super::{MANIFEST_BYTES_MAX, ManifestError};
 use crate::money::{NanoJoule, NanoUsd};
 
 /// A parsed document.
-pub(super) struct Reader<'t> {
+#[derive(Debug)]
+pub struct Reader<'t> {
     text: &'t str,
     root: Spanned<DeTable<'t>>,
 }
 
 /// A table of which every key must be asked for: [`Table::finish`] refuses the others.
-pub(super) struct Table<'r> {
+#[derive(Debug)]
+pub struct Table<'r> {
     text: &'r str,
     path: String,
     /// Where errors about the table itself point.
@@ -31,7 +33,8 @@ pub(super) struct Table<'r> {
 }
 
 /// A value and where it stands.
-pub(super) struct Value<'r> {
+#[derive(Debug)]
+pub struct Value<'r> {
     text: &'r str,
     path: String,
     value: &'r Spanned<DeValue<'r>>,
@@ -52,7 +55,11 @@ fn cut(s: &str) -> String {
 }
 
 impl<'t> Reader<'t> {
-    pub(super) fn new(text: &'t str) -> Result<Self, ManifestError> {
+    /// Parses a text of at most a manifest's length.
+    ///
+    /// # Errors
+    /// Where it is longer, or no TOML.
+    pub fn new(text: &'t str) -> Result<Self, ManifestError> {
         if text.len() > MANIFEST_BYTES_MAX {
             let message = format!("the manifest is longer than {MANIFEST_BYTES_MAX} bytes");
             return Err(error_at(text, 0, "", message));
@@ -64,7 +71,9 @@ impl<'t> Reader<'t> {
         Ok(Self { text, root })
     }
 
-    pub(super) fn root(&self) -> Table<'_> {
+    /// The outermost table.
+    #[must_use]
+    pub fn root(&self) -> Table<'_> {
         Table {
             text: self.text,
             path: String::new(),
@@ -83,12 +92,17 @@ impl<'r> Table<'r> {
     }
 
     /// An error about `key`, at its place if it is there.
-    pub(super) fn error(&self, key: &str, message: String) -> ManifestError {
+    #[must_use]
+    pub fn error(&self, key: &str, message: String) -> ManifestError {
         let at = self.table.and_then(|t| t.get(key)).map_or(self.at, |v| v.span().start);
         error_at(self.text, at, &joined(&self.path, key), message)
     }
 
-    pub(super) fn optional<T>(
+    /// What stands under `key`, if it is there.
+    ///
+    /// # Errors
+    /// Where it cannot be read.
+    pub fn optional<T>(
         &mut self,
         key: &'static str,
         read: impl FnOnce(&Value<'r>) -> Result<T, ManifestError>,
@@ -96,7 +110,11 @@ impl<'r> Table<'r> {
         self.value(key).map(|value| read(&value)).transpose()
     }
 
-    pub(super) fn required<T>(
+    /// What stands under `key`.
+    ///
+    /// # Errors
+    /// Where it is missing or cannot be read.
+    pub fn required<T>(
         &mut self,
         key: &'static str,
         read: impl FnOnce(&Value<'r>) -> Result<T, ManifestError>,
@@ -111,7 +129,11 @@ impl<'r> Table<'r> {
         }
     }
 
-    pub(super) fn number<N>(
+    /// A number within a range.
+    ///
+    /// # Errors
+    /// Where it is another.
+    pub fn number<N>(
         &mut self,
         key: &'static str,
         range: RangeInclusive<N>,
@@ -123,7 +145,11 @@ impl<'r> Table<'r> {
         Ok(self.optional(key, |v| v.number(range))?.unwrap_or(default))
     }
 
-    pub(super) fn list<T>(
+    /// A list; empty where there is none.
+    ///
+    /// # Errors
+    /// Where it is none, or longer than `most`.
+    pub fn list<T>(
         &mut self,
         key: &'static str,
         most: usize,
@@ -132,7 +158,11 @@ impl<'r> Table<'r> {
         Ok(self.optional(key, |v| v.list(most, read))?.unwrap_or_default())
     }
 
-    pub(super) fn table(&mut self, key: &'static str) -> Result<Self, ManifestError> {
+    /// A table; an empty one where there is none.
+    ///
+    /// # Errors
+    /// Where it is none.
+    pub fn table(&mut self, key: &'static str) -> Result<Self, ManifestError> {
         match self.value(key) {
             None => Ok(Self {
                 text: self.text,
@@ -146,22 +176,26 @@ impl<'r> Table<'r> {
     }
 
     /// A table that means something by being there.
-    pub(super) fn table_if_there(
-        &mut self,
-        key: &'static str,
-    ) -> Result<Option<Self>, ManifestError> {
+    ///
+    /// # Errors
+    /// Where it is none.
+    pub fn table_if_there(&mut self, key: &'static str) -> Result<Option<Self>, ManifestError> {
         self.optional(key, Value::table)
     }
 
-    pub(super) fn tables(
-        &mut self,
-        key: &'static str,
-        most: usize,
-    ) -> Result<Vec<Self>, ManifestError> {
+    /// A list of tables.
+    ///
+    /// # Errors
+    /// Where it is none, or longer than `most`.
+    pub fn tables(&mut self, key: &'static str, most: usize) -> Result<Vec<Self>, ManifestError> {
         self.list(key, most, Value::table)
     }
 
-    pub(super) fn map<T>(
+    /// A table whose keys are the user's own.
+    ///
+    /// # Errors
+    /// Where a key or a value is wrong, or there are more than `most`.
+    pub fn map<T>(
         &mut self,
         key: &'static str,
         most: usize,
@@ -185,7 +219,10 @@ impl<'r> Table<'r> {
     }
 
     /// Refuses keys that have no meaning here although they are known elsewhere.
-    pub(super) fn refuse(&self, keys: &[&str], why: &str) -> Result<(), ManifestError> {
+    ///
+    /// # Errors
+    /// Where one is there.
+    pub fn refuse(&self, keys: &[&str], why: &str) -> Result<(), ManifestError> {
         let there = keys.iter().find(|key| self.table.is_some_and(|t| t.contains_key(**key)));
         there.map_or(Ok(()), |key| Err(self.error(key, why.to_owned())))
     }
@@ -207,7 +244,10 @@ impl<'r> Table<'r> {
     }
 
     /// Refuses every key that nobody asked for.
-    pub(super) fn finish(self) -> Result<(), ManifestError> {
+    ///
+    /// # Errors
+    /// Where there is one.
+    pub fn finish(self) -> Result<(), ManifestError> {
         for (key, _) in self.table.into_iter().flatten() {
             let name: &str = key.get_ref();
             if self.known.contains(name) {
@@ -216,8 +256,8 @@ impl<'r> Table<'r> {
             let nearest = self
                 .known
                 .iter()
-                .max_by(|a, b| strsim::jaro(name, a).total_cmp(&strsim::jaro(name, b)))
-                .filter(|known| close(name, known));
+                .filter(|known| close(name, known))
+                .min_by_key(|known| strsim::osa_distance(name, known));
             let all = self.known.iter().copied().collect::<Vec<_>>().join(", ");
             let message = nearest.map_or_else(
                 || format!("unknown key, expected one of: {all}"),
@@ -230,8 +270,9 @@ impl<'r> Table<'r> {
     }
 }
 
+/// Alike, or one slip of the finger apart: of a short word one letter is much.
 fn close(a: &str, b: &str) -> bool {
-    strsim::jaro(a, b) > 0.8
+    strsim::jaro(a, b) > 0.8 || strsim::osa_distance(a, b) == 1
 }
 
 impl<'r> Value<'r> {
@@ -249,7 +290,11 @@ impl<'r> Value<'r> {
         self.error(format!("expected {what}, got {got}"))
     }
 
-    pub(super) fn text_where(
+    /// A text that holds something.
+    ///
+    /// # Errors
+    /// Where it is another.
+    pub fn text_where(
         &self,
         what: &str,
         holds: impl Fn(&str) -> bool,
@@ -262,25 +307,41 @@ impl<'r> Value<'r> {
             .ok_or_else(|| self.expected(what))
     }
 
-    pub(super) fn one_of(&self, choices: &[&str]) -> Result<String, ManifestError> {
+    /// One of some texts.
+    ///
+    /// # Errors
+    /// Where it is another.
+    pub fn one_of(&self, choices: &[&str]) -> Result<String, ManifestError> {
         let all = choices.iter().map(|c| format!("\"{c}\"")).collect::<Vec<_>>().join(" or ");
         self.text_where(&all, |s| choices.contains(&s))
     }
 
-    pub(super) fn usd(&self) -> Result<NanoUsd, ManifestError> {
+    /// US dollars.
+    ///
+    /// # Errors
+    /// Where it is none.
+    pub fn usd(&self) -> Result<NanoUsd, ManifestError> {
         let what = "US dollars in quotes, such as \"5.00\"";
         let text = self.text_where(what, |s| s.parse::<NanoUsd>().is_ok())?;
         text.parse().map_err(|_| self.expected(what))
     }
 
-    pub(super) fn joule(&self) -> Result<NanoJoule, ManifestError> {
+    /// JOULE, more than none.
+    ///
+    /// # Errors
+    /// Where it is none.
+    pub fn joule(&self) -> Result<NanoJoule, ManifestError> {
         let what = "JOULE in quotes, more than none, such as \"25.00\"";
         let read = |s: &str| s.parse::<NanoJoule>().ok().filter(|joule| *joule > NanoJoule::ZERO);
         let text = self.text_where(what, |s| read(s).is_some())?;
         read(&text).ok_or_else(|| self.expected(what))
     }
 
-    pub(super) fn number<N>(&self, range: RangeInclusive<N>) -> Result<N, ManifestError>
+    /// A number within a range.
+    ///
+    /// # Errors
+    /// Where it is another.
+    pub fn number<N>(&self, range: RangeInclusive<N>) -> Result<N, ManifestError>
     where
         N: PartialOrd + Display + TryFrom<i64>,
     {
@@ -294,7 +355,11 @@ impl<'r> Value<'r> {
             })
     }
 
-    pub(super) fn list<T>(
+    /// A list.
+    ///
+    /// # Errors
+    /// Where it is none, or longer than `most`.
+    pub fn list<T>(
         &self,
         most: usize,
         read: impl Fn(&Value<'r>) -> Result<T, ManifestError>,

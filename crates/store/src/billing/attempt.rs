@@ -12,15 +12,18 @@
 //! | failed by its node, and none follows | failed | no |
 //! | ended after its customer, or the budget, had stopped the job | is cancelled | yes, unless its node failed |
 //! | ended after another had taken its place | is the other's | no |
+//! | ended in any other way beside another that goes on | is the other's | no |
+//!
+//! Of two attempts at one part ([`Store::start_beside`]) the one whose end is recorded first as
+//! completed, failed for good or stopped is the part's; the other is nobody's from then on.
 
 use kinesis_protocol::{Counters, Ending, JoulePrice, LeaseId};
 
 use super::{Amounts, Charged, LeasePosted, earn, spend};
 use crate::{
-    AppKind, PartState, Store, StoreError,
+    AppKind, JobPart, PartState, Store, StoreError,
     db::{Tx, args, json},
-    jobs::{self, JobPart},
-    leases,
+    jobs, leases,
     ledger::Entry,
 };
 
@@ -44,6 +47,10 @@ pub struct AttemptEnd {
 pub enum Then {
     /// Nothing: the part was stopped, or is another attempt's.
     Nothing,
+    /// The other of its two attempts goes on.
+    Other,
+    /// Nothing, though it completed: its part was given to another attempt before.
+    TooLate,
     /// It is tried again.
     Again {
         /// Whether this attempt uses up one of its retries (a refusal before it began does not).
@@ -67,14 +74,6 @@ pub enum AttemptEnded {
     /// Another attempt has taken its place, or had ended the part: nothing is billed, and a result
     /// that came too late is recorded as [`Ending::Fenced`].
     Superseded,
-}
-
-/// What an attempt's end means for its part.
-enum Verdict {
-    Complete,
-    Queue { attempts: u32, not_before_ms: u64 },
-    Fail,
-    Leave,
 }
 
 impl Store {
@@ -101,32 +100,25 @@ impl Store {
         leases::merge(&mut tx, id, &end.counters).await?;
         let part = jobs::load(&mut tx, lease.version, lease.spec.key.replica).await?;
         let completed = matches!(end.ending, Ending::Completed { .. });
-        let Some((verdict, billed)) = verdict(&part, end) else {
+        let Some((next, billed)) = verdict(&part, end) else {
             let ending = if completed { &Ending::Fenced } else { &end.ending };
             finish(&mut tx, id, ending, at_ms).await?;
             tx.commit().await?;
             return Ok(AttemptEnded::Superseded);
         };
-        let reason = end.ending.to_string();
-        let (state, attempts, not_before_ms) = match verdict {
-            Verdict::Complete => (PartState::Completed, part.attempts, part.not_before_ms),
-            Verdict::Queue { attempts, not_before_ms } => {
-                (PartState::Queued, attempts, not_before_ms)
-            }
-            Verdict::Fail => (PartState::Failed, part.attempts, part.not_before_ms),
-            Verdict::Leave => (part.state, part.attempts, part.not_before_ms),
-        };
-        if state != part.state {
+        if next != part {
             tx.run(
-                "UPDATE job_parts SET state = $3, attempts = $4, reason = $5, not_before_ms = $6 \
-                 WHERE version = $1 AND part = $2",
+                "UPDATE job_parts SET state = $3, attempts = $4, reason = $5, not_before_ms = $6, \
+                 lease = $7, beside = $8 WHERE version = $1 AND part = $2",
                 args![
                     lease.version.to_string(),
                     lease.spec.key.replica.0,
-                    state.as_str(),
-                    attempts,
-                    reason,
-                    not_before_ms
+                    next.state.as_str(),
+                    next.attempts,
+                    next.reason,
+                    next.not_before_ms,
+                    next.lease.map(|lease| lease.to_string()),
+                    next.beside.map(|lease| lease.to_string())
                 ],
             )
             .await?;
@@ -136,36 +128,60 @@ impl Store {
             let posted = bill(&mut tx, id, lease.series, end.joule_price, at_ms).await?;
             ended = posted.map_or(AttemptEnded::Free, AttemptEnded::Billed);
         }
-        finish(&mut tx, id, &end.ending, at_ms).await?;
+        let ending = if completed && !billed { &Ending::Fenced } else { &end.ending };
+        finish(&mut tx, id, ending, at_ms).await?;
         tx.commit().await?;
         Ok(ended)
     }
 }
 
-/// What follows for the part, and whether the attempt is billed; `None` where it is not the part's
-/// any more.
-fn verdict(part: &JobPart, end: &AttemptEnd) -> Option<(Verdict, bool)> {
-    if part.lease != Some(end.lease) {
+/// The part as it is after this end, and whether the attempt is billed; `None` where it is not the
+/// part's any more.
+fn verdict(part: &JobPart, end: &AttemptEnd) -> Option<(JobPart, bool)> {
+    let other = if part.lease == Some(end.lease) {
+        part.beside
+    } else if part.beside == Some(end.lease) {
+        part.lease
+    } else {
         return None;
-    }
+    };
+    let reason = Some(end.ending.to_string());
+    // It is the part's now, whatever the other does.
+    let mine = JobPart { lease: Some(end.lease), beside: None, ..part.clone() };
+    let others = JobPart { lease: other, beside: None, ..part.clone() };
     match (part.state, &end.ending, &end.then) {
-        (PartState::Running, Ending::Completed { .. }, _) => Some((Verdict::Complete, true)),
+        (PartState::Running, Ending::Completed { .. }, then) if *then != Then::TooLate => {
+            Some((JobPart { state: PartState::Completed, reason, ..mine }, true))
+        }
+        (PartState::Running, _, Then::Other | Then::Nothing | Then::TooLate) if other.is_some() => {
+            Some((others, false))
+        }
+        // The other's start is not recorded yet: it finds the part waiting, and the two count as one.
+        (PartState::Running, _, Then::Other) => {
+            let attempts = part.attempts.saturating_sub(1);
+            let state = PartState::Queued;
+            Some((JobPart { state, attempts, not_before_ms: 0, reason, ..mine }, false))
+        }
         (PartState::Running, _, Then::Again { counts, not_before_ms }) => {
             let attempts = if *counts { part.attempts } else { part.attempts.saturating_sub(1) };
-            Some((Verdict::Queue { attempts, not_before_ms: *not_before_ms }, false))
+            let (state, not_before_ms) = (PartState::Queued, *not_before_ms);
+            Some((JobPart { state, attempts, not_before_ms, reason, ..mine }, false))
         }
         (PartState::Running, ending, Then::Failed) => {
-            Some((Verdict::Fail, matches!(ending, Ending::Failed { .. })))
+            let billed = matches!(ending, Ending::Failed { .. });
+            Some((JobPart { state: PartState::Failed, reason, ..mine }, billed))
         }
         // A restart finds the part without an attempt, and queues it.
-        (PartState::Running, _, Then::Nothing) => Some((Verdict::Leave, false)),
+        (PartState::Running, _, Then::Nothing | Then::TooLate) => Some((part.clone(), false)),
         // Somebody who pays for it ended it; what the node did of itself is not paid.
         (PartState::Cancelled, ending, _) => {
             let ordered = matches!(
                 ending,
                 Ending::Released | Ending::Failed { .. } | Ending::Completed { .. }
             );
-            Some((Verdict::Leave, ordered))
+            // Of two, the first that worked is the one that is paid.
+            let yields = other.is_some() && (!ordered || end.counters.wall_ms == 0);
+            Some(if yields { (others, false) } else { (mine, ordered) })
         }
         (PartState::Queued | PartState::Completed | PartState::Failed, ..) => None,
     }

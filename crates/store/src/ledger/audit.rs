@@ -135,6 +135,20 @@ pub(super) async fn run(db: &Db) -> Result<Audit, StoreError> {
     )
     .await?;
     compare("apps and leases", &spent, &by_app, &mut findings);
+    let shares = sums(
+        &mut tx,
+        "SELECT id || ' suppliers', suppliers_nanousd FROM apps \
+         UNION ALL SELECT id || ' margin', margin_nanousd FROM apps",
+    )
+    .await?;
+    let by_app = sums(
+        &mut tx,
+        "SELECT app || ' suppliers', CAST(SUM(supplier_nanousd) AS BIGINT) FROM leases \
+         GROUP BY app UNION ALL SELECT app || ' margin', CAST(SUM(margin_nanousd) AS BIGINT) \
+         FROM leases GROUP BY app",
+    )
+    .await?;
+    compare("bills and leases", &shares, &by_app, &mut findings);
 
     let twice = tx
         .all(

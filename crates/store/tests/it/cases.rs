@@ -1,6 +1,8 @@
 //! The conformance suite: what every engine must do alike.
 
+mod bills;
 mod chain;
+mod deletion;
 mod desk;
 mod jobs;
 mod payments;
@@ -18,7 +20,9 @@ use kinesis_store::{
 use sqlx::{Connection, PgConnection, SqliteConnection};
 
 use crate::{Database, fixture::*};
+pub(crate) use bills::*;
 pub(crate) use chain::*;
+pub(crate) use deletion::*;
 pub(crate) use desk::*;
 pub(crate) use jobs::*;
 pub(crate) use payments::*;

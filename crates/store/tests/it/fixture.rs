@@ -30,7 +30,7 @@ pub(crate) fn worked(wall_ms: u64) -> Counters {
 }
 
 pub(crate) fn completed() -> Ending {
-    Ending::Completed { outputs: vec![], fuel: Some(9) }
+    Ending::Completed { outputs: vec![], fuel: Some(9), signed: None }
 }
 
 pub(crate) fn supplier(n: u8) -> Address {
@@ -57,6 +57,7 @@ pub(crate) fn new_version(account: AccountId, name: &str, parts: u32) -> NewVers
         manifest: format!("name = \"{name}\""),
         artifacts: BTreeMap::new(),
         parts,
+        hosts: vec![],
     }
 }
 
@@ -96,6 +97,8 @@ pub(crate) async fn new_lease(store: &Store, app: &App, replica: u32, who: u8) -
             granted: Resources { cpu_millis: 500, mem_mib: 64, ..Resources::default() },
             prices: prices(),
             term_ms: 60_000,
+            sla: None,
+            audit: None,
         },
         version: app.version,
         series: SERIES,

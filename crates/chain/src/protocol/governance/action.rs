@@ -26,19 +26,19 @@ const ARGUMENTS_MAX: usize = 16;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
     /// Sets the protocol fee, in basis points.
-    SetFee(u16),
+    SetFee(u64),
     /// Sets what a year may add to the supply, in basis points, from the next year on.
-    SetEmission(u16),
+    SetEmission(u64),
     /// Sets how long stake thaws, in seconds.
-    SetThaw(u32),
+    SetThaw(u64),
     /// Sets how long a utility's withdrawal thaws, in seconds.
-    SetWithdrawalDelay(u32),
+    SetWithdrawalDelay(u64),
     /// Sets the stake that each claim on a node needs.
     SetNodeBond(Joules),
     /// Sets the stake that a utility's offer needs.
     SetUtilityBond(Joules),
     /// Sets the exchange's trading fee, in basis points.
-    SetExchangeFee(u16),
+    SetExchangeFee(u64),
     /// Sets who may give credit from the pool.
     SetUnderwriter(Address),
     /// Sets who may stop a dispute beside the DAO.
@@ -253,26 +253,53 @@ fn place(at: Address, contracts: &Contracts) -> Option<(&'static str, &'static s
     Some((found.1, found.2))
 }
 
+/// A number as the contract's function takes it.
+fn fits<T: TryFrom<u64>>(number: u64) -> Result<T, ChainError> {
+    T::try_from(number)
+        .map_err(|_| ChainError::Senseless(format!("{number} is more than any contract takes")))
+}
+
 impl Action {
+    /// Refuses a value outside of what a contract's code allows.
+    pub(super) fn check_bounds(&self, least: u64, most: u64) -> Result<(), ChainError> {
+        let (value, in_bp) = match self {
+            Self::SetFee(bp) | Self::SetEmission(bp) | Self::SetExchangeFee(bp) => (*bp, true),
+            Self::SetThaw(seconds) | Self::SetWithdrawalDelay(seconds) => (*seconds, false),
+            _ => return Ok(()),
+        };
+        if (least..=most).contains(&value) {
+            return Ok(());
+        }
+        Err(ChainError::Senseless(if in_bp {
+            let percent = |bp| decimal(U256::from(bp), 2);
+            let (is, cap) = (percent(value), percent(most));
+            format!("{value} bp is {is} %: the contract's cap is {most} bp, {cap} %")
+        } else {
+            let (is, least, most) = (span(value), span(least), span(most));
+            format!("the contract takes {least} to {most}, not {is}")
+        }))
+    }
+
     /// The calls that it comes to; times are counted from `now_s`, in seconds since 1970.
     pub(super) fn calls(&self, contracts: &Contracts, now_s: u64) -> Result<Vec<Call>, ChainError> {
         let at = contracts.protocol()?;
         let one = |target, call: Call| Ok(vec![Call { target, ..call }]);
         match self {
             Self::SetFee(bp) => {
-                let call = PaymentEscrow::setFeeCall { feeBp_: *bp };
+                let call = PaymentEscrow::setFeeCall { feeBp_: fits(*bp)? };
                 one(contracts.escrow, Call::new(contracts.escrow, &call))
             }
             Self::SetEmission(bp) => {
-                let call = Joule::setYearlyEmissionCall { yearlyEmissionBp_: *bp };
+                let call = Joule::setYearlyEmissionCall { yearlyEmissionBp_: fits(*bp)? };
                 one(contracts.joule, Call::new(contracts.joule, &call))
             }
             Self::SetThaw(seconds) => {
-                let call = Registry::setThawCall { thaw_: *seconds };
+                let call = Registry::setThawCall { thaw_: fits(*seconds)? };
                 one(at.registry, Call::new(at.registry, &call))
             }
             Self::SetWithdrawalDelay(seconds) => {
-                let call = PaymentEscrow::setWithdrawalDelayCall { withdrawalDelay_: *seconds };
+                let call =
+                    PaymentEscrow::setWithdrawalDelayCall { withdrawalDelay_: fits(*seconds)? };
                 one(contracts.escrow, Call::new(contracts.escrow, &call))
             }
             Self::SetNodeBond(amount) => {
@@ -284,7 +311,7 @@ impl Action {
                 one(at.registry, Call::new(at.registry, &call))
             }
             Self::SetExchangeFee(bp) => {
-                let call = Exchange::setFeeCall { feeBp_: *bp };
+                let call = Exchange::setFeeCall { feeBp_: fits(*bp)? };
                 one(at.exchange, Call::new(at.exchange, &call))
             }
             Self::SetUnderwriter(who) => {
@@ -341,13 +368,13 @@ fn pay(contracts: &Contracts, to: Address, amount: Joules) -> Result<Call, Chain
 
 impl fmt::Display for Action {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let percent = |bp: &u16| decimal(U256::from(*bp), 2);
+        let percent = |bp: &u64| decimal(U256::from(*bp), 2);
         match self {
             Self::SetFee(bp) => write!(f, "Set the protocol fee to {} %", percent(bp)),
             Self::SetEmission(bp) => write!(f, "Let a year add {} % to the supply", percent(bp)),
-            Self::SetThaw(s) => write!(f, "Let stake thaw for {}", span(u64::from(*s))),
+            Self::SetThaw(s) => write!(f, "Let stake thaw for {}", span(*s)),
             Self::SetWithdrawalDelay(s) => {
-                write!(f, "Let withdrawals thaw for {}", span(u64::from(*s)))
+                write!(f, "Let withdrawals thaw for {}", span(*s))
             }
             Self::SetNodeBond(amount) => write!(f, "Ask for {amount} JOULE of stake for a node"),
             Self::SetUtilityBond(amount) => {

@@ -50,6 +50,10 @@ impl Sim {
                 assert_eq!(usable.count(), 1, "seed {seed}: routes {routes:?}");
             }
         }
+        // What the load had brought is gone with it.
+        let more = |lease: &&Lease| lease.spec.key.replica.0 >= 2 && lease.is_live();
+        let more: Vec<_> = self.grid.leases_of(self.apps[1].id).filter(more).collect();
+        assert!(more.is_empty(), "seed {seed}: {more:?}");
         assert_eq!(self.grid.state(self.apps[2].id), AppState::Idle, "seed {seed}");
         for machine in &self.nodes {
             for (id, held) in &machine.leases {

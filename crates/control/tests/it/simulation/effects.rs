@@ -63,12 +63,17 @@ impl Sim {
                 lease.spec.key.epoch = Epoch(*epoch);
                 if let Workload::Job(_) = lease.spec.workload {
                     let part = self.store.parts.get_mut(&(lease.version, key.replica.0))?;
-                    if part.running.is_some() || !part.completed.is_empty() {
+                    let over = part.failed || !part.completed.is_empty();
+                    if over || (part.running.is_some() && (!lease.hedge || part.beside.is_some())) {
                         return None;
                     }
-                    part.running = Some(*id);
+                    match part.running {
+                        Some(_) => part.beside = Some(*id),
+                        None => part.running = Some(*id),
+                    }
                 }
                 let (standby, counters) = (lease.standby, Counters::default());
+                self.beside += u32::from(lease.hedge);
                 self.store.leases.insert(*id, Row { lease, standby, counters, ended: None });
                 Some(Epoch(*epoch))
             }
@@ -86,15 +91,24 @@ impl Sim {
                     row.counters = row.counters.max(&over.counters);
                 }
                 let part = self.store.parts.get_mut(&(over.version, over.key.replica.0));
-                let part = part.filter(|part| part.running == Some(over.lease))?;
-                match &over.part {
-                    Some(PartOutcome::Completed) => part.completed.push(over.lease),
-                    Some(PartOutcome::Again { counts, .. }) => {
-                        part.attempts += u32::from(*counts);
-                        part.running = None;
+                let part = part.filter(|part| part.completed.is_empty() && !part.failed)?;
+                let other = match (part.running, part.beside) {
+                    (Some(first), beside) if first == over.lease => beside,
+                    (first, Some(beside)) if beside == over.lease => first,
+                    _ => return None,
+                };
+                match (&over.part, other) {
+                    (Some(PartOutcome::Completed), _) => part.completed.push(over.lease),
+                    (Some(PartOutcome::Other) | None, Some(other)) => {
+                        (part.running, part.beside) = (Some(other), None);
                     }
-                    Some(PartOutcome::Failed) => part.failed = true,
-                    None => {}
+                    (Some(PartOutcome::Other), None) => part.running = None,
+                    (Some(PartOutcome::Again { counts, .. }), _) => {
+                        part.attempts += u32::from(*counts);
+                        (part.running, part.beside) = (None, None);
+                    }
+                    (Some(PartOutcome::Failed), _) => part.failed = true,
+                    (None, None) => {}
                 }
                 None
             }

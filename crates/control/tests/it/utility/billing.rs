@@ -9,11 +9,11 @@ fn once() -> String {
 }
 
 async fn bill(utility: &Utility, name: &str) -> Bill {
-    utility.control.usage(utility.account, name).await.unwrap()
+    utility.control.usage(utility.account, name, None).await.unwrap()
 }
 
 /// Waits until every line of a bill has its ending, and no lease is held any more.
-async fn settled(utility: &Utility, name: &str) -> Bill {
+pub(super) async fn settled(utility: &Utility, name: &str) -> Bill {
     let deadline = Instant::now() + LONG;
     loop {
         let bill = bill(utility, name).await;
@@ -150,10 +150,11 @@ async fn an_account_is_stopped_while_it_can_still_pay_for_its_traffic() {
         let body = Bytes::from(vec![0_u8; 16 << 20]);
         let deadline = Instant::now() + 2 * LONG;
         loop {
-            let route = utility.control.routes().apps.get(&app.id).cloned().unwrap();
-            if route.state == AppState::OverBudget {
+            let route = utility.control.routes().apps.get(&app.id).cloned();
+            // What is over has no route once it has ended.
+            let Some(route) = route.filter(|route| route.state != AppState::OverBudget) else {
                 break;
-            }
+            };
             let Some(replica) = route.replicas.first() else { continue };
             let request = http::Request::post("/")
                 .header("host", "a")

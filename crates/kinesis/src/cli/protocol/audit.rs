@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::OnChain;
+use super::{OnChain, results::ResultCommand};
 
 /// `kinesis audit`
 #[derive(Debug, Args)]
@@ -16,6 +16,8 @@ Examples:
   kinesis audit books --url http://127.0.0.1:8081
   kinesis audit roots yesterday.json today.json
   kinesis audit accuse first.json second.json  what the court takes, it slashes
+  kinesis audit run dossier/dossier.json       what really comes out of a deterministic job
+  kinesis audit claim dossier/dossier.json     have its result judged by auditors drawn by lot
 
 Exits with 3 where something is wrong."
 )]
@@ -43,6 +45,8 @@ pub(crate) enum AuditCommand {
     Veto(AuditCase),
     /// Collect a supplier's compensation from an executed case; anyone may
     Collect(AuditCollect),
+    #[command(flatten)]
+    Results(ResultCommand),
 }
 
 /// `kinesis audit books`

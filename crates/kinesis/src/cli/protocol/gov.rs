@@ -3,8 +3,8 @@
 use std::str::FromStr;
 
 use clap::{Args, Subcommand, ValueEnum};
-use kinesis_chain::{Joules, protocol::governance};
-use kinesis_protocol::{Address, U256};
+use kinesis_chain::{Joules, LogPlace, protocol::governance};
+use kinesis_protocol::Address;
 
 use super::{Amount, OfAddress, OnChain, Span};
 
@@ -30,8 +30,8 @@ pub(crate) struct Gov {
 /// What can be done with the DAO.
 #[derive(Debug, Subcommand)]
 pub(crate) enum GovCommand {
-    /// Show all proposals
-    List(OnChain),
+    /// Show proposals, the newest first
+    List(GovList),
     /// Show one: what it does, its votes, what comes next
     Show(GovProposal),
     /// Propose something
@@ -52,6 +52,20 @@ pub(crate) enum GovCommand {
     Grants(OnChain),
     /// Pay a grantee what has vested; anyone may
     Release(GovGrant),
+}
+
+/// `kinesis gov list`
+#[derive(Debug, Args)]
+pub(crate) struct GovList {
+    /// How many at most
+    #[arg(long, value_name = "N", default_value_t = 20,
+        value_parser = clap::value_parser!(u16).range(1..=200))]
+    pub(crate) limit: u16,
+    /// Those older than this place, which the list before ended with
+    #[arg(long, value_name = "PLACE")]
+    pub(crate) before: Option<LogPlace>,
+    #[command(flatten)]
+    pub(crate) chain: OnChain,
 }
 
 /// A proposal, as people name it.
@@ -188,7 +202,7 @@ pub(crate) enum ProposeCommand {
 pub(crate) struct ProposeBp {
     /// In ten-thousandths: 120 is 1.20 %
     #[arg(value_name = "BP")]
-    pub(crate) bp: u16,
+    pub(crate) bp: u64,
     #[command(flatten)]
     pub(crate) chain: OnChain,
 }
@@ -285,11 +299,6 @@ fn contract_parser() -> impl clap::builder::TypedValueParser<Value = governance:
     )
 }
 
-/// Digits of a proposal's number.
-pub(crate) fn starts_with(id: &U256, digits: &str) -> bool {
-    id.to_string().starts_with(digits)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -299,6 +308,5 @@ mod tests {
         assert_eq!("latest".parse(), Ok(ProposalName::Latest));
         assert_eq!("0123".parse(), Ok(ProposalName::Digits("0123".into())));
         assert!("0x12".parse::<ProposalName>().is_err());
-        assert!(starts_with(&U256::from(12_345), "123"));
     }
 }

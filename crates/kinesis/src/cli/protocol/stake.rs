@@ -48,8 +48,8 @@ pub(crate) enum StakeCommand {
     Offer(StakeOffer),
     /// As a utility: end your offer
     Retire(OnChain),
-    /// Show the utilities of this chain
-    Offers(OnChain),
+    /// Show the utilities of this chain, to supply one with `kinesis supply join --utility ADDRESS`
+    Offers(StakeOffers),
 }
 
 /// `kinesis stake bond`
@@ -91,6 +91,19 @@ pub(crate) struct StakeNode {
     /// The node, as `kinesis supply status --json` shows it
     #[arg(value_name = "NODE")]
     pub(crate) node: NodeId,
+    #[command(flatten)]
+    pub(crate) chain: OnChain,
+}
+
+/// `kinesis stake offers`
+#[derive(Debug, Args)]
+pub(crate) struct StakeOffers {
+    /// At most this many
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u64).range(1..=256))]
+    pub(crate) limit: u64,
+    /// From this place in the list on
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) from: u64,
     #[command(flatten)]
     pub(crate) chain: OnChain,
 }

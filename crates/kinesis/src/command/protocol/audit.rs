@@ -1,4 +1,5 @@
-//! `kinesis audit`: a utility's books from outside.
+//! `kinesis audit`: a utility's books from outside. What concerns signed results is in
+//! [`super::results`].
 
 use std::{
     collections::BTreeSet,
@@ -55,6 +56,7 @@ pub(crate) async fn run(command: AuditCommand, url: Option<String>, out: Output)
             done(out, tx, &format!("Stopped case {}", args.case))
         }
         AuditCommand::Collect(args) => collect(&args, out).await,
+        AuditCommand::Results(command) => super::results::run(command, out).await,
     }
 }
 

@@ -12,9 +12,7 @@ use super::{chain, done, lines, when};
 use crate::{
     cli::protocol::{
         OnChain,
-        gov::{
-            GovCommand, GovPropose, GovVote, ProposalName, ProposeCommand, VoteWord, starts_with,
-        },
+        gov::{GovCommand, GovList, GovPropose, GovVote, ProposalName, ProposeCommand, VoteWord},
     },
     error::{Error, Result},
     output::{Output, safe, table, write_table},
@@ -96,14 +94,16 @@ pub(crate) async fn run(command: GovCommand, out: Output) -> Result<()> {
     }
 }
 
-async fn list(args: &OnChain, out: Output) -> Result<()> {
-    let proposals = args.look().await?.proposals().await.map_err(chain)?;
-    out.result(&proposals, |w| {
-        if proposals.is_empty() {
-            return writeln!(w, "Nothing was proposed yet");
+async fn list(args: &GovList, out: Output) -> Result<()> {
+    let client = args.chain.look().await?;
+    let page = client.proposals(args.before, usize::from(args.limit)).await.map_err(chain)?;
+    out.result(&page, |w| {
+        if page.proposals.is_empty() {
+            let older = if args.before.is_some() { "before that" } else { "yet" };
+            return writeln!(w, "Nothing was proposed {older}");
         }
         let mut t = table(["id", "state", ">for", ">against", "what"]);
-        for proposal in &proposals {
+        for proposal in &page.proposals {
             t.add_row([
                 digits(proposal.id),
                 proposal.state.clone(),
@@ -112,27 +112,28 @@ async fn list(args: &OnChain, out: Output) -> Result<()> {
                 first_line(&proposal.why),
             ]);
         }
-        write_table(w, &t)
+        write_table(w, &t)?;
+        page.next.map_or(Ok(()), |next| writeln!(w, "\nolder: kinesis gov list --before {next}"))
     })
 }
 
 /// The proposal that was meant.
 async fn find(client: &Protocol, name: &ProposalName) -> Result<Proposal> {
-    let mut all = client.proposals().await.map_err(chain)?;
-    let hint = || Some("`kinesis gov list` shows them".to_owned());
-    let found = match name {
-        ProposalName::Latest => all.pop(),
+    let mut found = match name {
+        ProposalName::Latest => client.proposals(None, 1).await.map_err(chain)?.proposals,
         ProposalName::Digits(start) => {
-            all.retain(|proposal| starts_with(&proposal.id, start));
-            if all.len() > 1 {
-                let message = format!("{} proposals begin with {start}", all.len());
+            let found = client.proposals_named(start).await.map_err(chain)?;
+            if found.len() > 1 {
+                let message = format!("more than one proposal begins with {start}");
                 return Err(Error::Usage { message, hint: Some("give more digits".into()) });
             }
-            all.pop()
+            found
         }
     };
-    found
-        .ok_or_else(|| Error::Refused { message: "there is no such proposal".into(), hint: hint() })
+    found.pop().ok_or_else(|| Error::Refused {
+        message: "there is no such proposal".into(),
+        hint: Some("`kinesis gov list` shows them".into()),
+    })
 }
 
 fn show(w: &mut dyn Write, proposal: &Proposal, now_s: u64) -> io::Result<()> {
@@ -199,10 +200,8 @@ fn action(what: ProposeCommand) -> Result<(Action, OnChain)> {
         P::SetFee(args) => (Action::SetFee(args.bp), args.chain),
         P::SetEmission(args) => (Action::SetEmission(args.bp), args.chain),
         P::SetExchangeFee(args) => (Action::SetExchangeFee(args.bp), args.chain),
-        P::SetThaw(args) => (Action::SetThaw(seconds(args.time.0)?), args.chain),
-        P::SetWithdrawalDelay(args) => {
-            (Action::SetWithdrawalDelay(seconds(args.time.0)?), args.chain)
-        }
+        P::SetThaw(args) => (Action::SetThaw(args.time.0), args.chain),
+        P::SetWithdrawalDelay(args) => (Action::SetWithdrawalDelay(args.time.0), args.chain),
         P::SetNodeBond(args) => (Action::SetNodeBond(args.amount), args.chain),
         P::SetUtilityBond(args) => (Action::SetUtilityBond(args.amount), args.chain),
         P::SetUnderwriter(args) => (Action::SetUnderwriter(args.address), args.chain),
@@ -238,10 +237,6 @@ fn target(text: &str, on: &OnChain) -> Result<Address> {
             hint: Some(format!("contracts are {names}")),
         }
     })
-}
-
-fn seconds(seconds: u64) -> Result<u32> {
-    u32::try_from(seconds).map_err(|_| Error::usage("that is longer than a century"))
 }
 
 async fn vote(args: &GovVote, out: Output) -> Result<()> {

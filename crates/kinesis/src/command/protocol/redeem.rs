@@ -1,8 +1,8 @@
 //! `kinesis redeem` and `kinesis withdraw`: a supplier's money, in JOULE and in USD.
 
-use std::path::PathBuf;
+use std::{collections::BTreeSet, path::PathBuf};
 
-use kinesis_chain::{Joules, Settlement};
+use kinesis_chain::Joules;
 use kinesis_protocol::{U256, root::PaymentProof};
 
 use super::{audit::read_signed, chain};
@@ -21,34 +21,41 @@ pub(crate) async fn redeem(args: Redeem, url: Option<String>, out: Output) -> Re
     if args.files.is_empty() {
         // An agent has a directory of its own and joined a chain: its own words are the better ones.
         let data = SupplyData { data: args.chain.data.clone() };
-        let money = SupplyMoney { data, rpc: args.chain.rpc.clone() };
+        let passphrase_file = args.chain.passphrase_file.clone();
+        let money = SupplyMoney { data, rpc: args.chain.rpc.clone(), passphrase_file };
         return supply::run(SupplyCommand::Redeem(SupplyRedeem { money }), url, out).await;
     }
     let payments = proofs(&args.files)?;
-    let key = args.chain.key()?;
     // Gas is no concern on a development chain, and the contracts are checked.
-    let protocol = args.chain.act_as(key.clone()).await?;
-    let at = *protocol.contracts();
-    let settlement =
-        Settlement::new(&args.chain.rpc(), at.chain_id, at.escrow, key).map_err(chain)?;
-    let mut paid = U256::ZERO;
-    let mut all = Vec::new();
-    for payment in &payments {
-        let redeemed = settlement.redeem(payment).await.map_err(chain)?;
-        paid = paid.saturating_add(redeemed.paid_wei);
-        all.push(serde_json::json!({
-            "supplier": payment.supplier,
-            "paid": Joules(redeemed.paid_wei),
-            "redeemed": Joules(redeemed.redeemed_wei),
-            "transaction": redeemed.transaction,
-        }));
-    }
-    let value = serde_json::json!({"paid": Joules(paid), "payments": all});
+    let settlement = args.chain.act().await?.settlement();
+    let all = settlement.redeem_many(&payments).await.map_err(chain)?;
+    let paid = all.iter().fold(U256::ZERO, |sum, one| sum.saturating_add(one.paid_wei));
+    let transactions: BTreeSet<_> = all.iter().filter_map(|one| one.transaction).collect();
+    let shown: Vec<_> = all
+        .iter()
+        .map(|one| {
+            serde_json::json!({
+                "supplier": one.supplier,
+                "utility": one.utility,
+                "series": one.series,
+                "paid": Joules(one.paid_wei),
+                "redeemed": Joules(one.redeemed_wei),
+                "transaction": one.transaction,
+            })
+        })
+        .collect();
+    let value = serde_json::json!({
+        "paid": Joules(paid),
+        "payments": shown,
+        "transactions": transactions,
+    });
     out.result(&value, |w| {
         if paid.is_zero() {
             return writeln!(w, "Everything that these proofs say was redeemed before");
         }
-        writeln!(w, "Redeemed {} JOULE for {} suppliers", Joules(paid), payments.len())
+        let suppliers = all.iter().filter(|one| !one.paid_wei.is_zero()).count();
+        writeln!(w, "Redeemed {} JOULE for {suppliers} suppliers", Joules(paid))?;
+        transactions.iter().try_for_each(|tx| writeln!(w, "  transaction {tx}"))
     })
 }
 

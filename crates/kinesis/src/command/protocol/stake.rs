@@ -9,10 +9,10 @@ use kinesis_wire::{NodeSecret, signed_by};
 use super::{chain, done, lines, percent, when};
 use crate::{
     cli::protocol::stake::{StakeClaim, StakeCommand, StakeNode, StakeOffer},
-    command::supply::agent,
     config,
     error::{Error, Result},
     output::{Output, safe, table, write_table},
+    passphrase,
     role::join,
 };
 
@@ -64,8 +64,15 @@ pub(crate) async fn run(command: StakeCommand, out: Output) -> Result<()> {
             done(out, tx, "Ended the offer")
         }
         StakeCommand::Offers(args) => {
-            let offers = args.look().await?.offers().await.map_err(chain)?;
-            out.result(&offers, |w| show_offers(w, &offers))
+            let client = args.chain.look().await?;
+            let (offers, next) = client.offers_from(args.from, args.limit).await.map_err(chain)?;
+            out.result(&serde_json::json!({"offers": offers, "next": next}), |w| {
+                show_offers(w, &offers)?;
+                match next {
+                    Some(next) => writeln!(w, "\nmore: kinesis stake offers --from {next}"),
+                    None => Ok(()),
+                }
+            })
         }
     }
 }
@@ -120,7 +127,10 @@ fn show_claims(w: &mut dyn Write, claims: &[Claim]) -> io::Result<()> {
 
 async fn claim(args: StakeClaim, out: Output) -> Result<()> {
     let dir = config::data_dir(args.agent.as_deref(), Some(join::DATA))?;
-    let supplier = stored::supplier_key(&dir).map_err(agent)?;
+    // A passphrase is for the key of whoever is named to pay; else it is the supplier's.
+    let passphrase_file = args.chain.passphrase_file.as_deref();
+    let passphrase_file = passphrase_file.filter(|_| args.chain.acting.is_none());
+    let supplier = passphrase::open_key(&stored::key_path(&dir), passphrase_file)?;
     let path = dir.join("node.key");
     if !path.exists() {
         return Err(Error::Usage {

@@ -5,16 +5,17 @@ use std::{path::Path, time::Duration};
 use kinesis_chain::{
     ChainError, Contracts, Key, Settlement, Signer, deploy, dev, signer::remote::RemoteSigner,
 };
-use kinesis_protocol::{Address, NanoJoule, U256};
+use kinesis_protocol::{Address, U256};
 
 use crate::{
     cli::role::UtilitySettings,
     error::{Error, Result},
-    passphrase,
+    files, passphrase,
 };
 
-/// What a utility owns on a development chain: a million JOULE, topped up at each start.
-const DEV_JOULE: NanoJoule = NanoJoule(1_000_000_000_000_000);
+/// What a utility owns on a development chain: play dollars, ten thousand of them, topped up at each
+/// start. Its desk buys JOULE with them.
+const DEV_USD_UNITS: u64 = 10_000_000_000;
 /// What it owns for gas there: ten of the native coin.
 const DEV_GAS_WEI: u128 = 10_000_000_000_000_000_000;
 /// How long the chain may take to answer: it may have been started a moment ago.
@@ -29,6 +30,7 @@ pub(super) async fn settle(
     let signer = signer(dir, settings).await?;
     let chain_id = patiently(rpc).await?;
     let contracts = match settings.escrow {
+        escrow if settings.contracts.is_some() => named(settings, escrow, chain_id)?,
         Some(escrow) => {
             let settlement = client(rpc, chain_id, escrow, signer.clone())?;
             settlement.check().await.map_err(Error::role("chain"))?
@@ -44,6 +46,41 @@ pub(super) async fn settle(
         }
     };
     Ok((client(rpc, chain_id, contracts.escrow, signer)?, contracts))
+}
+
+/// The contracts of the file that was named.
+fn named(settings: &UtilitySettings, escrow: Option<Address>, chain_id: u64) -> Result<Contracts> {
+    let wrong = |message: String| Error::Usage { message, hint: None };
+    let path = settings.contracts.as_deref().unwrap_or_else(|| Path::new(""));
+    let text = files::read_text(path)?
+        .ok_or_else(|| wrong(format!("--contracts: there is no file {}", path.display())))?;
+    let contracts: Contracts = serde_json::from_str(&text)
+        .map_err(|e| wrong(format!("--contracts: {} holds none: {e}", path.display())))?;
+    if contracts.chain_id != chain_id {
+        return Err(wrong(format!(
+            "--contracts: they are on chain {}, this is chain {chain_id}",
+            contracts.chain_id
+        )));
+    }
+    if escrow.is_some_and(|escrow| escrow != contracts.escrow) {
+        return Err(wrong("--escrow is another one than that of --contracts".into()));
+    }
+    Ok(contracts)
+}
+
+/// Where USD and JOULE are exchanged; `None`: nowhere, and a price was named.
+pub(super) fn market(settings: &UtilitySettings, contracts: &Contracts) -> Result<Option<Address>> {
+    let market = settings.exchange.or(contracts.protocol.map(|protocol| protocol.exchange));
+    if market.is_none() && settings.joule_price.is_none() {
+        return Err(Error::Usage {
+            message: "nobody says what a JOULE costs".into(),
+            hint: Some(
+                "name the exchange with --exchange ADDRESS, or a price with --joule-price USD"
+                    .into(),
+            ),
+        });
+    }
+    Ok(market)
 }
 
 /// Who signs for the utility: the process that was named, or a key in its own directory.
@@ -76,11 +113,13 @@ async fn develop(rpc: &str, utility: Address) -> Result<Contracts> {
     let contracts = deploy(rpc, &rich).await.map_err(&failed)?;
     dev::fund(rpc, utility, U256::from(DEV_GAS_WEI)).await.map_err(&failed)?;
     let bank = client(rpc, contracts.chain_id, contracts.escrow, rich)?;
-    let wanted = DEV_JOULE.to_wei();
-    let has = bank.joule_balance(utility).await.map_err(&failed)?;
-    if let Some(missing) = wanted.checked_sub(has).filter(|missing| !missing.is_zero()) {
-        bank.transfer(utility, missing).await.map_err(&failed)?;
-        tracing::info!(%utility, "was given JOULE of the development chain");
+    if let Some(protocol) = contracts.protocol {
+        let has = bank.token_balance(protocol.usd, utility).await.map_err(&failed)?;
+        let missing = U256::from(DEV_USD_UNITS).saturating_sub(has);
+        if !missing.is_zero() {
+            bank.mint_play(protocol.usd, utility, missing).await.map_err(&failed)?;
+            tracing::info!(%utility, "was given dollars of the development chain");
+        }
     }
     Ok(contracts)
 }

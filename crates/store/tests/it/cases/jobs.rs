@@ -186,3 +186,84 @@ pub(crate) async fn a_superseded_attempt_costs_nothing(db: Database) {
     assert_eq!(store.spent(app.id).await.unwrap(), NanoUsd(0));
     assert_exact(&store).await;
 }
+
+pub(crate) async fn of_two_attempts_at_a_part_one_is_billed(db: Database) {
+    let store = db.open().await;
+    let acme = account(&store).await;
+    // In the order in which their ends are recorded: which of the two, how, what follows of it; and
+    // which of them is billed in the end, with how many tries used up.
+    let (first, second) = (0, 1);
+    let other = || Then::Other;
+    let nothing = || Then::Nothing;
+    let cases = [
+        // The first is ready first, and the second is released.
+        ([(second, Ending::Released, nothing()), (first, completed(), nothing())], Some(first), 1),
+        // The other way round.
+        ([(first, Ending::Released, nothing()), (second, completed(), nothing())], Some(second), 1),
+        // Both completed before they heard of it: the first that is recorded.
+        ([(second, completed(), nothing()), (first, completed(), nothing())], Some(second), 1),
+        ([(first, completed(), nothing()), (second, completed(), nothing())], Some(first), 1),
+        // One fails, the other goes on.
+        ([(first, lost(), other()), (second, completed(), nothing())], Some(second), 1),
+        ([(second, failed(), other()), (first, completed(), nothing())], Some(first), 1),
+        // Both fail: one try is used up, whichever is recorded first.
+        ([(first, failed(), other()), (second, failed(), again())], None, 1),
+        ([(second, failed(), again()), (first, failed(), other())], None, 1),
+        ([(first, lost(), other()), (second, failed(), Then::Failed)], Some(second), 1),
+        // What the grid saw too late counts for nothing, in whatever order that is recorded.
+        ([(second, completed(), Then::TooLate), (first, failed(), again())], None, 1),
+        ([(first, failed(), again()), (second, completed(), Then::TooLate)], None, 1),
+    ];
+    for (number, (ends, billed, attempts)) in cases.into_iter().enumerate() {
+        let job = deploy(&store, acme, "frames", 1).await;
+        let (app, version, part) = (job.app, job.version.id, Replica(0));
+        let before = store.spent(app.id).await.unwrap();
+        let two = [lease(&store, &app, 0, 1).await, lease(&store, &app, 0, 2).await];
+        assert!(store.start_part(version, part, two[0].id()).await.unwrap());
+        for _ in 0..2 {
+            assert!(store.start_beside(version, part, two[1].id()).await.unwrap());
+        }
+        let third = lease(&store, &app, 0, 3).await;
+        assert!(!store.start_beside(version, part, third.id()).await.unwrap(), "two are enough");
+        for (which, ending, then) in ends {
+            let over = end(two[which].id(), 7, ending, then);
+            store.end_attempt(&over, 6).await.unwrap();
+            store.end_attempt(&over, 7).await.unwrap();
+        }
+        let spent = store.spent(app.id).await.unwrap() - before;
+        assert_eq!(spent, NanoUsd(if billed.is_some() { 7 * 1_160 } else { 0 }), "{number}");
+        let now = store.job_parts(version).await.unwrap().remove(0);
+        assert_eq!((now.attempts, now.beside), (attempts, None), "{number}");
+        let Some(billed) = billed else {
+            assert_eq!(now.state, PartState::Queued, "{number}");
+            continue;
+        };
+        assert_eq!(now.lease, Some(two[billed].id()), "{number}");
+        assert!(matches!(now.state, PartState::Completed | PartState::Failed), "{number}");
+        let other = store.lease(two[1 - billed].id()).await.unwrap().unwrap();
+        assert!(!matches!(other.ending, None | Some(Ending::Completed { .. })), "{number}");
+    }
+    // Where the first is over before the second is recorded, that one is all there is.
+    let job = deploy(&store, acme, "frames", 1).await;
+    let (app, version, part) = (job.app, job.version.id, Replica(0));
+    let two = [lease(&store, &app, 0, 1).await, lease(&store, &app, 0, 2).await];
+    store.start_part(version, part, two[0].id()).await.unwrap();
+    store.end_attempt(&end(two[0].id(), 7, lost(), other()), 6).await.unwrap();
+    assert!(store.start_beside(version, part, two[1].id()).await.unwrap());
+    let now = store.job_parts(version).await.unwrap().remove(0);
+    assert_eq!((now.state, now.lease, now.attempts), (PartState::Running, Some(two[1].id()), 1));
+    // Stopped while both work: its customer pays for one.
+    let job = deploy(&store, acme, "frames", 1).await;
+    let (app, version, part) = (job.app, job.version.id, Replica(0));
+    let two = [lease(&store, &app, 0, 1).await, lease(&store, &app, 0, 2).await];
+    store.start_part(version, part, two[0].id()).await.unwrap();
+    store.start_beside(version, part, two[1].id()).await.unwrap();
+    let before = store.spent(app.id).await.unwrap();
+    store.set_app_state(app.id, AppState::Stopped, None, 5).await.unwrap();
+    for (which, wall_ms) in [(0, 0), (1, 7)] {
+        let over = end(two[which].id(), wall_ms, Ending::Released, Then::Nothing);
+        store.end_attempt(&over, 6).await.unwrap();
+    }
+    assert_eq!(store.spent(app.id).await.unwrap() - before, NanoUsd(7 * 1_160));
+    assert_exact(&store).await;
+}
