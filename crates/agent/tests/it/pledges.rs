@@ -103,10 +103,13 @@ async fn terms_are_signed_once_and_kept_with_the_newest_word() {
     say(ack(&spec, from + 6, &grid.utility.key));
     until("the next word is kept", || reads().acked_to_s != from + 5).await;
     assert_eq!(reads().acked_to_s, from + 6);
-    let status = grid.agent.status();
-    let shown = status.leases.iter().find(|lease| lease.lease == spec.lease).unwrap();
-    let sla = shown.sla.as_ref().expect("the owner sees it");
-    assert_eq!((sla.acked_to_s, sla.penalty), (from + 6, Joules(joule(10))));
+    let shown = || {
+        let status = grid.agent.status();
+        let lease = status.leases.into_iter().find(|lease| lease.lease == spec.lease);
+        lease.and_then(|lease| lease.sla)
+    };
+    until("the owner sees it", || shown().is_some_and(|sla| sla.acked_to_s == from + 6)).await;
+    assert_eq!(shown().unwrap().penalty, Joules(joule(10)));
 
     // It outlives the process, and what was promised before still counts.
     grid.agent.abort().await;
