@@ -268,7 +268,7 @@ impl DeployConfig {
                 panel: 3,
                 quorum: 2,
                 draw_blocks: 1,
-                commit_window_s: 10,
+                commit_window_s: 20,
                 reveal_window_s: 10,
                 maturity_s: 1,
                 ..config.audits
