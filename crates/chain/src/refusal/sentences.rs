@@ -217,6 +217,7 @@ pub(super) const SENTENCES: &[Sentence] = &[
         "{free:joule} is free in the pool, and {requested:joule} was asked for: the rest is for investors who wait",
         "borrow less",
     ),
+    say("NoPair", "there is no pair of these two tokens at that router"),
     say("NoQuorum", "a quorum of zero is none"),
     ask("NoUnbonding", "nothing thaws", "ask for it first: `kinesis stake thaw AMOUNT`"),
     say("NoVotingDelay", "a vote cannot begin in the block of its proposal"),

@@ -57,7 +57,6 @@ impl Settlement {
             }
         }
         let mut all = Vec::new();
-        // By root, and by the depth of the leaf: what is equally deep fits together.
         let mut open: BTreeMap<_, Vec<(&PaymentProof, U256)>> = BTreeMap::new();
         for ((utility, series, supplier), payment) in highest {
             let before = self.redeemed(utility, series, supplier).await?;
@@ -74,30 +73,25 @@ impl Settlement {
                 continue;
             }
             let root = &payment.signed.root;
-            let depth = payment.proof.0.len();
-            let place = (utility, series, root.tick, root.root, root.total, depth);
+            let place = (utility, series, root.tick, root.root, root.total);
             open.entry(place).or_default().push((payment, before));
         }
         for group in open.into_values() {
-            for part in group.chunks(MANY_MAX) {
-                all.extend(self.redeem_part(part).await?);
+            for part in fitting(group) {
+                all.extend(self.redeem_part(&part).await?);
             }
         }
         Ok(all)
     }
 
-    /// Redeems proofs of one root and one depth, each with what its supplier had before.
+    /// Redeems proofs of one root that fit together, each with what its supplier had before.
     async fn redeem_part(
         &self,
         part: &[(&PaymentProof, U256)],
     ) -> Result<Vec<PaidSupplier>, ChainError> {
-        let root = &part[0].0.signed.root;
-        let payees: Vec<_> = part
-            .iter()
-            .map(|(payment, _)| (payment.supplier, payment.cumulative_wei, &payment.proof))
-            .collect();
-        let joined = Multiproof::join(root.root, &payees).filter(|_| part.len() > 1);
-        let Some(joined) = joined else {
+        let Some((first, _)) = part.first() else { return Ok(Vec::new()) };
+        let root = &first.signed.root;
+        let Some(joined) = joined(part).filter(|_| part.len() > 1) else {
             let mut all = Vec::new();
             for (payment, _) in part {
                 let redeemed = self.redeem(payment).await?;
@@ -113,8 +107,8 @@ impl Settlement {
             return Ok(all);
         };
         let call = PaymentEscrow::redeemManyCall {
-            root: contract_root(part[0].0),
-            signature: Bytes::from(part[0].0.signed.signature_bytes()),
+            root: contract_root(first),
+            signature: Bytes::from(first.signed.signature_bytes()),
             claims: joined.claims(),
             proof: joined.proof.clone(),
             flags: joined.bits().into(),
@@ -155,4 +149,25 @@ impl Settlement {
         };
         Ok(part.iter().map(paid).collect())
     }
+}
+
+fn joined(part: &[(&PaymentProof, U256)]) -> Option<Multiproof> {
+    let payees: Vec<_> = part
+        .iter()
+        .map(|(payment, _)| (payment.supplier, payment.cumulative_wei, &payment.proof))
+        .collect();
+    Multiproof::join(part.first()?.0.signed.root.root, &payees)
+}
+
+/// Proofs of one root in parts that one transaction takes: all together where they fit, and otherwise
+/// by the depth of their leaves, since what is equally deep always does.
+fn fitting<'a>(group: Vec<(&'a PaymentProof, U256)>) -> Vec<Vec<(&'a PaymentProof, U256)>> {
+    if group.len() <= MANY_MAX && joined(&group).is_some() {
+        return vec![group];
+    }
+    let mut by_depth: BTreeMap<usize, Vec<(&'a PaymentProof, U256)>> = BTreeMap::new();
+    for one in group {
+        by_depth.entry(one.0.proof.0.len()).or_default().push(one);
+    }
+    by_depth.values().flat_map(|even| even.chunks(MANY_MAX).map(<[_]>::to_vec)).collect()
 }
