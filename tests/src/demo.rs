@@ -132,7 +132,8 @@ pub async fn tell(options: &Options, say: Say<'_>) -> Result<Told> {
     trust::grown(&grid, &grid.data(), &suppliers, say).await?;
 
     let folder = grid.data();
-    let market = market::moves(&grid, &folder, &options.examples.join("stopwatch"), say).await?;
+    let jobs = options.examples.join("stopwatch");
+    let market = market::moves(&grid, &folder, &jobs, claimed.accused(), say).await?;
 
     say("7. Cheats lose their stake".into());
     let (bonded_wei, slashed_wei) = trust::equivocate(&grid, &grid.data(), say).await?;
@@ -184,13 +185,14 @@ async fn kill_under_load(
     say: Say<'_>,
 ) -> Result<Service> {
     say(format!("3. The machine that serves is killed, under {per_second} requests a second"));
-    let app = grid.app("guestbook").await?;
-    let (active, standby) = (replica(&app, "active")?, replica(&app, "standby")?);
-    let (serving, waiting) = (text(active, "node"), text(standby, "node_name"));
     let endpoints = grid.endpoints()?;
     let url = format!("{}/api/entries", endpoints.ingress);
     let load = Load::start(&url, "guestbook.localhost", per_second)?;
     tokio::time::sleep(Duration::from_secs(2)).await;
+    // Who waits may have changed since it was shown.
+    let app = grid.settled("guestbook", 1, 1).await?;
+    let (active, standby) = (replica(&app, "active")?, replica(&app, "standby")?);
+    let (serving, waiting) = (text(active, "node"), text(standby, "node_name"));
     let at = suppliers.iter().position(|s| s.node == serving).context("who serves?")?;
     let mut dead = suppliers.remove(at);
     dead.signal(Signal::SIGKILL)?;

@@ -71,6 +71,13 @@ pub(super) struct Claimed {
     name: String,
 }
 
+impl Claimed {
+    /// The address of who is accused: it gets no work until the verdict.
+    pub(super) fn accused(&self) -> &str {
+        &self.supplier
+    }
+}
+
 /// What became of it.
 #[derive(Debug)]
 pub(super) struct Verdict {

@@ -18,7 +18,7 @@ const BUYER: usize = 4;
 const DOLLARS: u32 = 12_000;
 /// How often.
 const TRADES: u32 = 8;
-/// The job: one second on somebody's own machine.
+/// The job, but for its name and where it runs: one second.
 const MANIFEST: &str = r#"kind = "job"
 component = "stopwatch.wasm"
 
@@ -27,7 +27,6 @@ cpu_millis = 1000
 mem_mib = 64
 
 [[part]]
-tier = "crowd"
 args = ["1000"]
 "#;
 
@@ -81,11 +80,18 @@ struct Billed {
 }
 
 /// Tells this part.
-pub(super) async fn moves(grid: &Grid, folder: &Path, jobs: &Path, say: Say<'_>) -> Result<Market> {
+pub(super) async fn moves(
+    grid: &Grid,
+    folder: &Path,
+    jobs: &Path,
+    accused: &str,
+    say: Say<'_>,
+) -> Result<Market> {
     say("6. The price of a JOULE moves, and bills stay in USD".into());
+    let tier = eventually("a machine that gets work", async || tier(grid, accused).await).await?;
     let wasm = jobs.join("stopwatch.wasm");
     std::fs::copy(&wasm, folder.join("stopwatch.wasm")).context("copy the stopwatch")?;
-    let before = job(grid, folder, "price-before").await?;
+    let before = job(grid, folder, "price-before", &tier).await?;
     say(told("before", &before));
 
     let buyer = dev::key(BUYER).address();
@@ -112,7 +118,7 @@ pub(super) async fn moves(grid: &Grid, folder: &Path, jobs: &Path, say: Say<'_>)
         NanoUsd(i64::from(budget) * NANO),
         NanoUsd(moved)
     ));
-    let after = job(grid, folder, "price-after").await?;
+    let after = job(grid, folder, "price-after", &tier).await?;
     say(told("after", &after));
 
     let desk = grid.get("/v1/desk").await?;
@@ -156,10 +162,22 @@ fn told(when: &str, billed: &Billed) -> String {
     )
 }
 
+/// What kind of machine takes work now, of all that are not the accused's: both jobs run on the same
+/// kind, at the same prices.
+async fn tier(grid: &Grid, accused: &str) -> Result<Option<String>> {
+    let nodes = grid.get("/v1/nodes").await?;
+    let nodes = nodes.as_array().context("no nodes")?;
+    let found = nodes.iter().find(|node| {
+        let supplier = node["supplier"].as_str().unwrap_or_default();
+        node["state"] == "up" && !supplier.eq_ignore_ascii_case(accused)
+    });
+    Ok(found.and_then(|node| node["tier"].as_str()).map(str::to_owned))
+}
+
 /// Runs the job under a name, and reads its bill.
-async fn job(grid: &Grid, folder: &Path, name: &str) -> Result<Billed> {
+async fn job(grid: &Grid, folder: &Path, name: &str, tier: &str) -> Result<Billed> {
     let manifest = folder.join(format!("{name}.toml"));
-    std::fs::write(&manifest, format!("name = \"{name}\"\n{MANIFEST}"))?;
+    std::fs::write(&manifest, format!("name = \"{name}\"\n{MANIFEST}tier = \"{tier}\"\n"))?;
     grid.cli(&["run".as_ref(), manifest.as_os_str()]).await.context("run the job")?;
     let bill = grid.cli(&["usage", name]).await?;
     let lines: Vec<Line> =
