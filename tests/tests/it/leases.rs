@@ -160,3 +160,46 @@ async fn work_comes_with_stake_and_not_before() {
     grid.settled("promised", 1, 0).await.unwrap();
     assert_eq!(grid.node_state(&den.node).await.as_deref(), Some("up"));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_utility_is_found_by_what_it_published_on_chain() {
+    let world = World::new("0").await;
+    let grid = &world.grid;
+    let at = grid.endpoints().unwrap();
+    let utility = format!("--as {}", grid.data().join("signer/utility.key").display());
+    world.run(&format!("stake bond 1000 --for {} --as dev:1", at.utility)).await;
+    let offer = format!("stake offer --endpoint {} {utility}", at.portal);
+    world.in_time(&offer).await;
+    let listed = world.run("stake offers --limit 5").await;
+    assert_eq!(listed["offers"][0]["endpoint"], at.portal.as_str());
+    assert_eq!(listed["next"], Value::Null);
+    let join = |whom: &str, name: &str| -> Vec<String> {
+        let data = world.folder.path().join(name).display().to_string();
+        let words = ["supply", "join", "--utility", whom, "--rpc", &at.rpc, "--name", name];
+        let mut all: Vec<String> = words.map(str::to_owned).to_vec();
+        all.extend(["--data".to_owned(), data]);
+        all
+    };
+    let listed_as = async |name: &str| {
+        let nodes = grid.get("/v1/grid").await?;
+        let nodes = nodes["nodes"].as_array().cloned().unwrap_or_default();
+        Ok::<_, anyhow::Error>(nodes.iter().any(|node| node["name"] == name))
+    };
+    let _den = grid.background("den", &join(&at.utility, "den")).unwrap();
+    eventually("it joins", async || Ok(listed_as("den").await?.then_some(()))).await.unwrap();
+    // Somebody else published the same place: whoever wants to supply that one does not supply this.
+    world.run("stake bond 1000 --as dev:2").await;
+    world.run(&format!("stake offer --endpoint {} --as dev:2", at.portal)).await;
+    let other = kinesis_chain::dev::key(2).address().to_string();
+    let _cave = grid.background("cave", &join(&other, "cave")).unwrap();
+    let status = world.folder.path().join("cave").display().to_string();
+    let status = ["supply", "status", "--data", &status].map(str::to_owned);
+    let why = eventually("it leaves again", async || {
+        let said = grid.cli(&status).await?;
+        Ok(said["utilities"][0]["rejected"].as_str().map(str::to_owned))
+    })
+    .await
+    .unwrap();
+    assert!(why.contains("was to be supplied"), "{why}");
+    assert_eq!(grid.try_cli(&join(&format!("0x{:040x}", 1), "none")).await.unwrap().0, 3);
+}

@@ -42,14 +42,15 @@ pub(crate) struct JoinedWith {
 /// Where a supplier's data lies below the default directory.
 pub(crate) const DATA: &str = "supply";
 
-pub(crate) async fn run(args: Join, out: Output) -> Result<()> {
+pub(crate) async fn run(args: Join, url: Option<String>, out: Output) -> Result<()> {
     let dir = config::data_dir(args.data.data.as_deref(), Some(DATA))?;
     files::private_dir(&dir)?;
     let settings: JoinSettings = args.settings.over(config::file(&args.data, &dir)?);
     let mut stop = Stop::listen()?;
     raise_open_files();
 
-    let whom = settings.utility.clone().unwrap_or_else(|| profile::URL_DEFAULT.to_owned());
+    let whom = settings.utility.clone().or(url);
+    let whom = whom.unwrap_or_else(|| profile::URL_DEFAULT.to_owned());
     let expects = whom.parse::<Address>().ok();
     let (utility, told_rpc) = tokio::select! {
         found = find(&whom, expects, &settings) => found?,
@@ -228,6 +229,22 @@ mod tests {
             ..JoinSettings::default()
         };
         assert!(prices(&settings).by_name().iter().all(|(_, price)| *price == AttoUsd(7)));
+    }
+
+    #[test]
+    fn an_encrypted_key_is_opened_and_a_plain_one_is_left_to_the_agent() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = stored::key_path(dir.path());
+        assert!(supplier_key(dir.path(), None).unwrap().is_none(), "the agent makes one");
+        let key = Key::load_or_create(&path).unwrap();
+        assert!(supplier_key(dir.path(), None).unwrap().is_none());
+        let secret = dir.path().join("passphrase");
+        std::fs::write(&secret, "correct horse\n").unwrap();
+        Key::encrypt_file(&path, &kinesis_chain::Passphrase::from_file(&secret).unwrap()).unwrap();
+        let opened = supplier_key(dir.path(), Some(&secret)).unwrap().unwrap();
+        assert_eq!(opened.address(), key.address());
+        std::fs::write(&secret, "wrong horse\n").unwrap();
+        assert!(supplier_key(dir.path(), Some(&secret)).is_err());
     }
 
     #[test]
