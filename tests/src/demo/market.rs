@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use kinesis_chain::{Joules, dev};
-use kinesis_protocol::{Counters, NanoJoule, NanoUsd, Prices, money::NANO};
+use kinesis_protocol::{Counters, JoulePrice, NanoJoule, NanoUsd, Prices, money::NANO};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -15,10 +15,10 @@ use crate::grid::{Grid, eventually};
 /// The account of the development chain that buys.
 const BUYER: usize = 4;
 /// What it buys for at a time: no block may move the price further than 3 %.
-const DOLLARS: u32 = 12_000;
+const DOLLARS: u32 = 14_000;
 /// How often.
-const TRADES: u32 = 8;
-/// The job, but for its name and where it runs: one second.
+const TRADES: u32 = 6;
+/// The job, but for its name and where it runs: half a second.
 const MANIFEST: &str = r#"kind = "job"
 component = "stopwatch.wasm"
 
@@ -27,10 +27,14 @@ cpu_millis = 1000
 mem_mib = 64
 
 [[part]]
-args = ["1000"]
+args = ["500"]
 "#;
 
 /// What the price's move did to a bill, and what the desk did.
+///
+/// A job twice does not use the same units twice: a machine that is busy otherwise leaves it less of its
+/// processor. So both bills are held against their own units, to the last nano-USD, and what is
+/// compared is what the units of the first come to by the second bill.
 #[derive(Debug, Clone, Serialize)]
 pub struct Market {
     /// What one JOULE cost when the first job was posted.
@@ -39,19 +43,13 @@ pub struct Market {
     pub price_after_nanousd: i64,
     /// What the first cost its customer.
     pub customer_before_nanousd: i64,
-    /// What the second did.
+    /// What the same units cost by the second's bill.
     pub customer_after_nanousd: i64,
-    /// What of that was the supplier's.
-    pub share_before_nanousd: i64,
-    /// As above, of the second.
-    pub share_after_nanousd: i64,
-    /// How long the first worked.
-    pub worked_before_ms: u64,
-    /// How long the second did.
-    pub worked_after_ms: u64,
+    /// What the second cost its customer, for the units that it used.
+    pub second_bill_nanousd: i64,
     /// What the first brought its supplier.
     pub supplier_before_nanojoule: i64,
-    /// What the second did.
+    /// What the same units bring by the second's bill.
     pub supplier_after_nanojoule: i64,
     /// How many trades the utility's desk has made.
     pub desk_trades: usize,
@@ -74,7 +72,8 @@ struct Billed {
     customer: NanoUsd,
     share: NanoUsd,
     joule: NanoJoule,
-    worked_ms: u64,
+    prices: Prices,
+    counters: Counters,
     /// What one JOULE must have cost: what the supplier got for its share.
     price: i64,
 }
@@ -120,6 +119,11 @@ pub(super) async fn moves(
     ));
     let after = job(grid, folder, "price-after", &tier).await?;
     say(told("after", &after));
+    let same = after.with_units_of(&before);
+    say(format!(
+        "   the units of the first, by the second's bill: {} again, and {} JOULE in place of {}",
+        same.customer, same.joule, before.joule
+    ));
 
     let desk = grid.get("/v1/desk").await?;
     let trades = desk["trades"].as_array().context("no trades")?;
@@ -143,13 +147,10 @@ pub(super) async fn moves(
         price_before_nanousd: before.price,
         price_after_nanousd: after.price,
         customer_before_nanousd: before.customer.0,
-        customer_after_nanousd: after.customer.0,
-        share_before_nanousd: before.share.0,
-        share_after_nanousd: after.share.0,
-        worked_before_ms: before.worked_ms,
-        worked_after_ms: after.worked_ms,
+        customer_after_nanousd: same.customer.0,
+        second_bill_nanousd: after.customer.0,
         supplier_before_nanojoule: before.joule.0,
-        supplier_after_nanojoule: after.joule.0,
+        supplier_after_nanojoule: same.joule.0,
         desk_trades: trades.iter().filter(|trade| trade["state"] == "done").count(),
         desk_result_nanousd: result,
     })
@@ -157,8 +158,8 @@ pub(super) async fn moves(
 
 fn told(when: &str, billed: &Billed) -> String {
     format!(
-        "   {when:<6} the job worked {} ms: the customer pays {}, the supplier gets {} JOULE",
-        billed.worked_ms, billed.customer, billed.joule
+        "   {when:<6} the job worked {} ms, {} ms of CPU: it costs {}, its supplier gets {} JOULE",
+        billed.counters.wall_ms, billed.counters.cpu_ms, billed.customer, billed.joule
     )
 }
 
@@ -195,9 +196,27 @@ async fn job(grid: &Grid, folder: &Path, name: &str, tier: &str) -> Result<Bille
         customer: line.billed_nanousd,
         share,
         joule: line.supplier_nanojoule,
-        worked_ms: line.counters.wall_ms,
+        prices: line.prices,
+        counters: line.counters,
         price: i64::try_from(price)?,
     })
+}
+
+/// What is billed for other units by the same bill.
+struct Same {
+    customer: NanoUsd,
+    joule: NanoJoule,
+}
+
+impl Billed {
+    fn with_units_of(&self, other: &Self) -> Same {
+        let share = self.prices.cost(&other.counters);
+        // Margin and fee are shares of the supplier's.
+        let rest = i128::from(self.customer.0 - self.share.0) * i128::from(share.0);
+        let rest = i64::try_from(rest / i128::from(self.share.0.max(1))).unwrap_or(i64::MAX);
+        let joule = JoulePrice::new(self.price).map(|price| price.to_joule(share));
+        Same { customer: share + NanoUsd(rest), joule: joule.unwrap_or_default() }
+    }
 }
 
 impl Market {
@@ -205,21 +224,17 @@ impl Market {
     pub(super) fn check(&self) -> Result<()> {
         let (before, after) = (self.price_before_nanousd, self.price_after_nanousd);
         ensure!(after > before / 100 * 105, "the price did not move: {before} and {after}");
-        // The prices in USD were checked line by line; the work is the same but for what a machine
-        // that is busy otherwise leaves it.
-        let (first, second) = (self.customer_before_nanousd, self.customer_after_nanousd);
+        // Two floors, of margin and of fee, are all that may differ.
+        let (first, same) = (self.customer_before_nanousd, self.customer_after_nanousd);
+        ensure!((first - same).abs() <= 2, "the same units cost {first} and then {same} nano-USD");
+        ensure!(self.second_bill_nanousd > 0, "the second job cost nothing");
+        // As many JOULE as the share is worth then, to a thousandth: a small bill has few digits.
+        let worth = i128::from(self.supplier_before_nanojoule) * i128::from(before);
+        let then = i128::from(self.supplier_after_nanojoule) * i128::from(after);
         ensure!(
-            (first - second).abs() * 5 < first,
-            "the same work cost {first} and then {second} nano-USD"
+            (worth - then).abs() <= worth / 1_000,
+            "the supplier's share was worth {worth} and then {then}"
         );
-        // For each dollar of its share a supplier got JOULE by the price of the moment.
-        let each =
-            |joule: i64, share: i64| i128::from(joule) * i128::from(NANO) / i128::from(share);
-        let earned = (
-            each(self.supplier_before_nanojoule, self.share_before_nanousd),
-            each(self.supplier_after_nanojoule, self.share_after_nanousd),
-        );
-        ensure!(earned.0 > earned.1, "dearer JOULE are fewer: {earned:?}");
         ensure!(self.desk_trades > 0, "the desk never traded");
         Ok(())
     }
