@@ -33,7 +33,12 @@ fn node(supplier: Address) -> NodeInfo {
         supplier,
         tier: Tier::Crowd,
         region: String::new(),
-        offered: Resources { cpu_millis: 4_000, mem_mib: 4_096, ..Resources::default() },
+        offered: Resources {
+            cpu_millis: 4_000,
+            mem_mib: 4_096,
+            disk_mib: 4_096,
+            ..Resources::default()
+        },
         prices: Prices { wall_ms: AttoUsd(1_000_000_000), ..Prices::default() },
         attributes: Default::default(),
     }
