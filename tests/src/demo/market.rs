@@ -228,11 +228,11 @@ impl Market {
         let (first, same) = (self.customer_before_nanousd, self.customer_after_nanousd);
         ensure!((first - same).abs() <= 2, "the same units cost {first} and then {same} nano-USD");
         ensure!(self.second_bill_nanousd > 0, "the second job cost nothing");
-        // As many JOULE as the share is worth then, to a thousandth: a small bill has few digits.
+        // As many JOULE as the share is worth then, to half a percent: a small bill has few digits.
         let worth = i128::from(self.supplier_before_nanojoule) * i128::from(before);
         let then = i128::from(self.supplier_after_nanojoule) * i128::from(after);
         ensure!(
-            (worth - then).abs() <= worth / 1_000,
+            (worth - then).abs() <= worth / 200,
             "the supplier's share was worth {worth} and then {then}"
         );
         ensure!(self.desk_trades > 0, "the desk never traded");

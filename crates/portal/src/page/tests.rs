@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use kinesis_control::api::{
-    AppKind, AppState, AppView, Event, GridView, JobView, NodeView, PartView, ReplicaView, Role,
-    RootView, TotalsView,
+    AppKind, AppState, AppView, DeskView, Event, GridView, JobView, NodeView, PartView,
+    PriceSource, PriceView, ReplicaView, Role, RootView, StockView, TotalsView, TradeView,
 };
 use kinesis_protocol::{
     AccountId, Address, AppId, B256, Counters, Epoch, JoulePrice, LeaseId, NanoJoule, NanoUsd,
@@ -87,6 +87,44 @@ fn part(part: u32, state: &str, ending: Option<&str>) -> PartView {
     }
 }
 
+fn desk() -> DeskView {
+    let price = JoulePrice::new(10_000_000).unwrap();
+    DeskView {
+        price: PriceView {
+            price_nanousd: price,
+            source: PriceSource::Market,
+            age_ms: Some(1_900),
+            stale: false,
+            problem: None,
+        },
+        stock: Some(StockView {
+            usd_nanousd: NanoUsd(9_980_000_000_000),
+            wallet_nanojoule: NanoJoule(994_000_000_000),
+            spare_nanojoule: NanoJoule(999_990_000_000),
+            low_nanojoule: NanoJoule(200_000_000_000),
+            high_nanojoule: NanoJoule(2_000_000_000_000),
+            sell_above_nanojoule: NanoJoule(4_000_000_000_000),
+            day_nanousd: NanoUsd(20_000_000_000),
+            day_max_nanousd: NanoUsd(1_000_000_000_000),
+            held: None,
+            at_ms: 9,
+        }),
+        result_nanousd: NanoUsd(-60_000_000),
+        position_nanojoule: NanoJoule(1_993_990_000_000),
+        trades: vec![TradeView {
+            number: 1,
+            side: "buy".to_owned(),
+            state: "done".to_owned(),
+            usd_nanousd: Some(NanoUsd(-20_000_000_000)),
+            joule_nanojoule: Some(NanoJoule(1_994_000_000_000)),
+            price_nanousd: price,
+            planned_at_ms: 5,
+            transaction: Some(B256::repeat_byte(7)),
+            reason: None,
+        }],
+    }
+}
+
 fn empty() -> Picture {
     let grid = GridView {
         nodes: vec![],
@@ -144,6 +182,7 @@ fn full() -> Picture {
         suppliers_nanojoule: NanoJoule(100_000),
         ..TotalsView::default()
     };
+    grid.desk = Some(desk());
     let lease = LeaseId::from_bytes([1; 16]);
     picture.happened = vec![
         Happening {
@@ -201,4 +240,21 @@ fn a_difference_is_shown_in_red() {
     let html = sections(&picture).into_string();
     assert!(html.contains("data-difference=\"7\""));
     assert!(!html.contains(">exact<"));
+}
+
+#[test]
+fn a_desk_that_waits_says_why() {
+    let mut picture = full();
+    let desk = picture.grid.desk.as_mut().unwrap();
+    desk.stock.as_mut().unwrap().held = Some("the market offers <less>".to_owned());
+    let waits = sections(&picture).into_string();
+    assert!(waits.contains("the market offers &lt;less&gt;") && waits.contains("waits"), "{waits}");
+    let desk = picture.grid.desk.as_mut().unwrap();
+    desk.price.stale = true;
+    desk.price.source = PriceSource::Fixed;
+    let old = sections(&picture).into_string();
+    assert!(old.contains("price too old") && old.contains("(fixed)"), "{old}");
+    // Without a market there is no desk to show.
+    picture.grid.desk.as_mut().unwrap().stock = None;
+    assert!(!sections(&picture).into_string().contains("id=\"desk\""));
 }
