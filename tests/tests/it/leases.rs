@@ -61,7 +61,8 @@ impl World {
         );
         let manifest = to.join("kinesis.toml");
         std::fs::write(&manifest, text).unwrap();
-        self.grid.cli(&["deploy".as_ref(), manifest.as_os_str()]).await.unwrap();
+        let words = ["deploy".as_ref(), manifest.as_os_str(), "--no-wait".as_ref()];
+        self.grid.cli(&words).await.unwrap();
     }
 }
 
