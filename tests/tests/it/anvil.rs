@@ -14,6 +14,8 @@ async fn the_demo_settles_on_anvil_too() {
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let _anvil = Command::new(anvil)
         .args(["--port", &port.to_string(), "--chain-id", "31337", "--silent"])
+        // Blocks come by themselves, as elsewhere: without them no time passes on the chain.
+        .args(["--block-time", "1", "--mixed-mining"])
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .process_group(0)
