@@ -18,8 +18,8 @@ const libraries = (...names) => names.map((name) => `src/libraries/${name}.sol`)
 
 /** What is changed, and the tests that are to notice. */
 const suites = {
-  Payouts: [libraries("Payouts"), "test/{escrow,proofs}/*"],
-  Slashes: [libraries("Slashes"), "test/{disputes,proofs}/*"],
+  Payouts: [libraries("Payouts"), "test/proofs/*"],
+  Slashes: [libraries("Slashes"), "test/proofs/*"],
   PriceHistory: [libraries("PriceHistory"), "test/exchange/*"],
   PaymentEscrow: [["src/PaymentEscrow.sol", ...libraries("Liens", "Redemptions")], "test/escrow/*"],
   StakePool: [["src/StakePool.sol"], "test/pool/*"],
@@ -95,7 +95,8 @@ function placesOf(source, tree) {
         const [start, end] = range(node);
         const whole = [start, text.indexOf(";", end - 1) + 1];
         const operator = node.expression.operator;
-        const alone = parent?.nodeType !== "IfStatement" || !parent.falseBody;
+        const loops = parent?.nodeType === "ForStatement" && node !== parent.body;
+        const alone = !loops && (parent?.nodeType !== "IfStatement" || !parent.falseBody);
         if (alone) add("statement", node, { range: whole });
         if (alone && swapped[operator] && node.expression.nodeType === "Assignment") {
           const side = range(node.expression.leftHandSide);

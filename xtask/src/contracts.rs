@@ -24,6 +24,15 @@ pub(crate) fn run() -> Result<()> {
     Ok(())
 }
 
+/// `cargo xtask contracts --proofs`.
+pub(crate) fn proofs() -> Result<()> {
+    install::npm("contracts")?;
+    step(
+        "proofs",
+        command("npm").args(["run", "--silent", "proofs"]).current_dir(root().join("contracts")),
+    )
+}
+
 /// Runs them and counts.
 pub(crate) fn test() -> Result<Count> {
     install::npm("contracts")?;

@@ -69,7 +69,11 @@ enum Command {
     /// Format, clippy and licences; any finding fails.
     Lint,
     /// Build and test the contracts, and compare the committed artifacts with what they build to.
-    Contracts,
+    Contracts {
+        /// Prove the arithmetic of money instead, with halmos, and count what is proven.
+        #[arg(long)]
+        proofs: bool,
+    },
     /// Build the examples into target/examples.
     Examples,
 }
@@ -83,7 +87,8 @@ fn main() -> ExitCode {
         Command::Bench { name, repetitions } => bench::run(&name, repetitions),
         Command::Fuzz { target, seconds } => fuzz::run(target.as_deref(), seconds),
         Command::Lint => lint::run(),
-        Command::Contracts => contracts::run(),
+        Command::Contracts { proofs: true } => contracts::proofs(),
+        Command::Contracts { proofs: false } => contracts::run(),
         Command::Examples => examples::all(),
     };
     match done {

@@ -22,6 +22,7 @@ contract WithdrawTest is Fixture {
         assertEq(account.balance, 600, "balance");
         assertEq(account.withdrawn, 400, "withdrawn");
         assertEq(account.thawing, 0, "thawing");
+        assertEq(account.thawedAt, 0, "until when");
     }
 
     function testFuzz_notBeforeItThawed(uint256 early) public {

@@ -15,6 +15,15 @@ contract FuzzedProofsTest is PayoutsProofs, SharesProofs {
         check_redeemLeavesNothingToSpeakOf(owed, balance, bp);
     }
 
+    /// @dev What is owed and its fee, to the wei, which a draw hardly ever meets.
+    function testFuzz_redemptionsOfAllThereIs(uint96 owed, uint16 bp) public pure {
+        owed /= 2;
+        bp %= 1_001;
+        uint256 balance = owed + uint256(owed) * bp / 10_000;
+        check_redeemPaysAllWhereItCan(owed, uint96(balance), bp);
+        check_redeemPaysAllWhereItCan(1, 1, bp);
+    }
+
     function testFuzz_earnings(uint96 amount, uint16 earningsBp, uint16 growthBp, uint96 missing)
         public
         pure

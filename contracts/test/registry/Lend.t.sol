@@ -47,6 +47,10 @@ contract LendTest is Fixture {
         vm.prank(supplier);
         vm.expectRevert(abi.encodeWithSelector(IRegistry.AboveWhole.selector, 10_001));
         registry.setLender(lender, 10_001);
+        vm.prank(supplier);
+        registry.setLender(lender, 10_000);
+        (, uint16 share) = registry.lenderChoice(supplier);
+        assertEq(share, 10_000, "all");
     }
 
     function test_oneLenderAtATime() public {
@@ -121,7 +125,9 @@ contract LendTest is Fixture {
         _recall(100);
         _recall(LOAN - 100);
         vm.warp(block.timestamp + THAW);
+        uint256 before = joule.balanceOf(lender);
         assertEq(_reclaim(), LOAN, "both");
+        assertEq(joule.balanceOf(lender), before + LOAN, "to the lender");
         assertEq(registry.lentBy(lender), 0, "nothing lent");
         assertEq(registry.thawingBy(lender), 0, "nothing thaws");
     }
@@ -159,6 +165,19 @@ contract LendTest is Fixture {
         registry.unlock(supplier);
         assertEq(registry.lockedBy(lender), 0, "free");
         assertEq(_reclaim(), LOAN, "back");
+    }
+
+    /// @dev What is locked of a lender is what it lent to the accused, whoever else is slashed.
+    function test_aSlashWithoutACaseFreesNoOthersLock() public {
+        _lend(LOAN);
+        vm.prank(stranger);
+        registry.setLender(lender, 3_000);
+        vm.prank(lender);
+        registry.lend(stranger, LOAN);
+        vm.startPrank(slasher);
+        registry.lock(supplier);
+        assertEq(registry.slash(stranger, LOAN / 2, treasury), LOAN / 2, "of the other");
+        assertEq(registry.lockedBy(lender), LOAN, "locked as before");
     }
 
     /// @dev The own stake first, then the loan; the books agree to the last wei.
