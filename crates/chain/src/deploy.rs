@@ -76,6 +76,27 @@ impl Contracts {
         Plan::new(deployer, &DeployConfig::development(deployer)).contracts(dev::CHAIN_ID)
     }
 
+    /// Every contract of the protocol by its name, but for the tokens.
+    #[must_use]
+    pub fn named(&self) -> Vec<(&'static str, Address)> {
+        let mut all = vec![("escrow", self.escrow)];
+        if let Some(at) = &self.protocol {
+            all.extend([
+                ("timelock", at.timelock),
+                ("governor", at.governor),
+                ("treasury", at.treasury),
+                ("registry", at.registry),
+                ("pool", at.pool),
+                ("disputes", at.disputes),
+                ("audits", at.audits),
+                ("leases", at.leases),
+                ("exchange", at.exchange),
+                ("grants", at.grants),
+            ]);
+        }
+        all
+    }
+
     /// Everything else than token and escrow.
     ///
     /// # Errors

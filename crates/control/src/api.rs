@@ -4,6 +4,7 @@
 //! Unix epoch (`_at_ms`). Every type serializes to the JSON the API returns.
 
 mod apps;
+mod chain;
 mod desk;
 mod event;
 mod fleet;
@@ -12,6 +13,7 @@ mod quote;
 mod schema;
 
 pub use apps::*;
+pub use chain::*;
 pub use desk::*;
 pub use event::*;
 pub use fleet::*;

@@ -60,6 +60,25 @@ impl ChainSettle {
         Ok(Indexer::new(reader, self.store.clone(), source(escrow), vec![escrow], first))
     }
 
+    /// What reads the events of the protocol's other contracts into the store, from block `first` on;
+    /// `None` where they are not known. The tokens are left out: every payment is an event of theirs.
+    ///
+    /// # Errors
+    /// Where the URL is none.
+    pub fn protocol_indexer(
+        &self,
+        rpc_url: &str,
+        first: u64,
+    ) -> Result<Option<Indexer>, ChainError> {
+        let Some(protocol) = &self.protocol else { return Ok(None) };
+        let escrow = self.utility.escrow_address();
+        let named = protocol.contracts().named();
+        let others = named.into_iter().map(|(_, at)| at).filter(|at| *at != escrow).collect();
+        let reader = EventReader::new(rpc_url, self.utility.chain_id())?;
+        let source = protocol_source(escrow);
+        Ok(Some(Indexer::new(reader, self.store.clone(), source, others, first)))
+    }
+
     /// The same, with the rest of the protocol: the registry to read, the court to sign for.
     #[must_use]
     pub fn with_protocol(mut self, protocol: Protocol) -> Self {
@@ -109,6 +128,11 @@ impl ChainSettle {
 
 fn values<T: serde::de::DeserializeOwned>(event: &StoredChainEvent) -> Result<T, SettleError> {
     serde_json::from_str(&event.body).map_err(|error| SettleError::Chain(Box::new(error)))
+}
+
+/// The name under which the events of the other contracts of an escrow's protocol are stored.
+pub(crate) fn protocol_source(escrow: Address) -> String {
+    format!("protocol:{escrow:#x}")
 }
 
 /// The name under which an escrow's events are stored.
@@ -179,6 +203,13 @@ impl Settle for ChainSettle {
     async fn deposit(&self, wei: U256) -> Result<(), SettleError> {
         let utility = self.utility.address();
         self.funder.deposit(utility, self.series, wei).await.map(|_| ()).map_err(chain)
+    }
+
+    fn contracts(&self) -> Vec<(&'static str, Address)> {
+        self.protocol.as_ref().map_or_else(
+            || vec![("escrow", self.utility.escrow_address())],
+            |protocol| protocol.contracts().named(),
+        )
     }
 
     fn market(&self) -> Option<Arc<dyn Market>> {

@@ -22,6 +22,7 @@
 //! sessions, traffic.
 
 mod act;
+mod chain_events;
 mod clock;
 mod desk;
 mod fleet;
@@ -40,6 +41,7 @@ mod streams;
 mod views;
 mod withdraw;
 
+pub use chain_events::{CHAIN_EVENTS_MAX, ChainEventsQuery};
 use std::{
     collections::HashMap,
     net::SocketAddr,

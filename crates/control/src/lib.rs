@@ -43,7 +43,7 @@ pub mod settle;
 
 pub use chain_settle::{ChainSettle, StoreJournal};
 pub use config::ControlConfig;
-pub use control::{Control, NotReady};
+pub use control::{CHAIN_EVENTS_MAX, ChainEventsQuery, Control, NotReady};
 pub use error::ControlError;
 pub use indexer::{Indexer, IndexerError};
 pub use kinesis_wire::http::{InFlight, LeaseTraffic};

@@ -111,6 +111,11 @@ pub trait Settle: Send + Sync + std::fmt::Debug {
     /// Where the chain does not answer, or the payer has too little.
     async fn deposit(&self, wei: U256) -> Result<(), SettleError>;
 
+    /// The contracts whose events are read, by their names; none where there is no chain.
+    fn contracts(&self) -> Vec<(&'static str, Address)> {
+        Vec::new()
+    }
+
     /// Where USD and JOULE are exchanged; `None`: nowhere, and the price is a fixed one.
     fn market(&self) -> Option<Arc<dyn Market>> {
         None

@@ -7,6 +7,7 @@ mod accounts;
 mod apps;
 mod artifacts;
 mod body;
+mod chain;
 mod events;
 mod grid;
 mod results;
@@ -126,6 +127,7 @@ fn paths() -> OpenApiRouter<Outlet> {
         .routes(routes!(grid::grid))
         .routes(routes!(grid::desk))
         .routes(routes!(grid::health))
+        .routes(routes!(chain::events))
         .routes(routes!(events::events))
         .routes(routes!(suppliers::show))
         .routes(routes!(suppliers::withdraw))

@@ -63,6 +63,21 @@ pub struct EventFilter {
     pub limit: u32,
 }
 
+/// Which of the newest events are asked for. `None` is any.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct NewestEvents {
+    /// The event's name.
+    pub name: Option<String>,
+    /// The contract.
+    pub address: Option<Address>,
+    /// Who or what is named in it: one of its indexed values.
+    pub party: Option<B256>,
+    /// Older than this place: block and index of the last event seen.
+    pub before: Option<(u64, u64)>,
+    /// How many at most; never more than [`EVENTS_MAX`].
+    pub limit: u32,
+}
+
 fn read(row: &Row) -> Result<StoredChainEvent, StoreError> {
     let mut topics = Vec::new();
     for column in 6..10 {
@@ -250,6 +265,47 @@ impl Store {
                     block,
                     index,
                     filter.limit.min(EVENTS_MAX)
+                ],
+            )
+            .await?;
+        rows.iter().map(read).collect()
+    }
+
+    /// Events of two sources that share no contract, newest first.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn newest_chain_events(
+        &self,
+        chain_id: u64,
+        sources: [&str; 2],
+        asked: &NewestEvents,
+    ) -> Result<Vec<StoredChainEvent>, StoreError> {
+        let (block, index) = asked.before.map_or((i64::MAX, i64::MAX), |(block, index)| {
+            (i64::try_from(block).unwrap_or(i64::MAX), i64::try_from(index).unwrap_or(i64::MAX))
+        });
+        // An empty text stands for any: no name and no topic is empty.
+        let any = |value: Option<String>| value.unwrap_or_default();
+        let rows = self
+            .db
+            .all(
+                "SELECT block, log_index, block_hash, txn, address, name, topic0, topic1, topic2, \
+                 topic3, body FROM chain_events WHERE chain = $1 \
+                 AND (source = $2 OR source = $3) \
+                 AND ($4 = '' OR name = $4) AND ($5 = '' OR address = $5) \
+                 AND ($6 = '' OR topic1 = $6 OR topic2 = $6 OR topic3 = $6) \
+                 AND (block < $7 OR (block = $7 AND log_index < $8)) \
+                 ORDER BY block DESC, log_index DESC LIMIT $9",
+                args![
+                    chain_id,
+                    sources[0],
+                    sources[1],
+                    any(asked.name.clone()),
+                    any(asked.address.map(|address| format!("{address:#x}"))),
+                    any(asked.party.map(|party| party.to_string())),
+                    block,
+                    index,
+                    asked.limit.min(EVENTS_MAX)
                 ],
             )
             .await?;

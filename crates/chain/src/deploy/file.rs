@@ -316,6 +316,18 @@ mod tests {
     }
 
     #[test]
+    fn the_files_of_the_guide_are_read() {
+        let guide = include_str!("../../../../docs/protocol/deploy.md");
+        let files: Vec<_> = guide.split("```toml\n").skip(1).collect();
+        assert_eq!(files.len(), 2);
+        for file in files {
+            let text = file.split("```").next().unwrap();
+            let config = DeployConfig::parse(text).unwrap_or_else(|error| panic!("{error}"));
+            assert!(config.exchange.usd.is_some());
+        }
+    }
+
+    #[test]
     fn every_misstep_names_line_and_key() {
         for (text, said) in [
             ("\nfee_bpp = 1", "line 2: fee_bpp: unknown key, did you mean \"fee_bp\"?"),

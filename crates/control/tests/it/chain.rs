@@ -357,7 +357,7 @@ async fn what_somebody_else_redeemed_to_the_desk_is_paid_by_its_event() {
     scene.paid_once().await;
 }
 
-async fn caught_up(indexer: &mut Indexer) -> Vec<Step> {
+pub(crate) async fn caught_up(indexer: &mut Indexer) -> Vec<Step> {
     let mut steps = Vec::new();
     for _ in 0..100 {
         steps.push(indexer.step().await.unwrap());

@@ -137,6 +137,8 @@ impl Running {
         }
         let index_from = index_from(settings, &settle, rpc).await?;
         let indexer = settle.indexer(rpc, index_from).map_err(Error::role("chain"))?;
+        let others = settle.protocol_indexer(rpc, index_from.max(contracts.from_block));
+        let others = others.map_err(Error::role("chain"))?;
 
         let relay = Relay::start(at_relay).await.map_err(Error::role("relay"))?;
         let secret =
@@ -193,6 +195,9 @@ impl Running {
 
         let indexing = CancellationToken::new();
         tokio::spawn(indexer.run(indexing.clone()));
+        if let Some(others) = others {
+            tokio::spawn(others.run(indexing.clone()));
+        }
 
         let mut listens = BTreeMap::new();
         let mut heard = vec![

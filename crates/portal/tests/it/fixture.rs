@@ -37,12 +37,17 @@ struct SimulatedChain {
     cover: Mutex<Cover>,
 }
 
-const ESCROW: Address = Address::repeat_byte(0xe5);
+pub(crate) const ESCROW: Address = Address::repeat_byte(0xe5);
+pub(crate) const REGISTRY: Address = Address::repeat_byte(0x4e);
 
 #[async_trait]
 impl Settle for SimulatedChain {
     fn payer(&self) -> Payer {
         Payer { utility: self.key.address(), series: 1, chain_id: 31_337, escrow: ESCROW }
+    }
+
+    fn contracts(&self) -> Vec<(&'static str, Address)> {
+        vec![("escrow", ESCROW), ("registry", REGISTRY)]
     }
 
     async fn sign(&self, root: PaymentRoot) -> Result<SignedRoot, SettleError> {
