@@ -290,7 +290,8 @@ impl Desk {
             Err(why) => return Ok(Round::Held(why.into())),
         };
         let unit = self.market.unit_attousd().await?;
-        let now_s = self.market.now_s().await?;
+        // A chain that nothing happens on tells the time of its last block; one may also be ahead.
+        let now_s = self.market.now_s().await?.max(now_ms / 1_000);
         let Some(plan) = plan(&self.config, wish, price, unit, now_s) else {
             return Ok(Round::Rest);
         };
