@@ -219,7 +219,9 @@ impl Agreements {
     pub fn all(&self, now_s: u64) -> Result<(Vec<Agreement>, Vec<ChainError>), ChainError> {
         let failed = |source| ChainError::File { path: self.dir.clone(), source };
         let entries = match fs::read_dir(&self.dir) {
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok((Vec::new(), Vec::new())),
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                return Ok((Vec::new(), Vec::new()));
+            }
             read => read.map_err(failed)?,
         };
         let (mut all, mut broken) = (Vec::new(), Vec::new());
