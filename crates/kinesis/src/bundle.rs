@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     fs::File,
-    io,
+    io::{self, Read},
     path::{Path, PathBuf},
 };
 
@@ -43,6 +43,9 @@ impl Bundle {
         for name in names {
             let file = dir.join(name);
             let artifact = hash(&file).map_err(|source| missing(&path, &manifest, name, source))?;
+            if *name == manifest.component {
+                check_component(&file).map_err(Error::io(format!("read {name}")))??;
+            }
             on_disk.insert(artifact.hash, (file, artifact.bytes));
             artifacts.insert(name.clone(), artifact);
         }
@@ -62,6 +65,22 @@ fn hash(file: &Path) -> io::Result<ArtifactRef> {
     Ok(ArtifactRef { hash: ContentHash(*hasher.finalize().as_bytes()), bytes: hasher.count() })
 }
 
+/// Refuses early what no node could compile. Text is left to them: it may be a component, too.
+fn check_component(file: &Path) -> io::Result<Result<()>> {
+    let mut head = Vec::new();
+    File::open(file)?.take(8).read_to_end(&mut head)?;
+    let what = match head.as_slice() {
+        [b'\0', b'a', b's', b'm', _, _, 1, 0] => return Ok(Ok(())),
+        [b'\0', b'a', b's', b'm', ..] => "a core module of WebAssembly, no component",
+        text if text.trim_ascii_start().starts_with(b"(") => return Ok(Ok(())),
+        _ => "no WebAssembly component",
+    };
+    Ok(Err(Error::Usage {
+        message: format!("{} is {what}", file.display()),
+        hint: Some("build it for the target wasm32-wasip2, or make it one with wasm-tools".into()),
+    }))
+}
+
 fn missing(path: &Path, manifest: &Manifest, name: &str, source: io::Error) -> Error {
     if source.kind() != io::ErrorKind::NotFound {
         return Error::io(format!("read {name}, which {} names", path.display()))(source);
@@ -76,19 +95,40 @@ fn missing(path: &Path, manifest: &Manifest, name: &str, source: io::Error) -> E
 mod tests {
     use super::*;
 
+    const COMPONENT: &[u8] = b"\0asm\x0d\0\x01\0";
+
     #[test]
     fn a_directory_stands_for_its_manifest_and_files_are_hashed_once() {
         let dir = tempfile::tempdir().unwrap();
-        std::fs::write(dir.path().join("a.wasm"), "same").unwrap();
-        std::fs::write(dir.path().join("b.bin"), "same").unwrap();
+        std::fs::write(dir.path().join("a.wasm"), COMPONENT).unwrap();
+        std::fs::write(dir.path().join("b.bin"), COMPONENT).unwrap();
         let text =
             "name = \"a\"\nkind = \"service\"\ncomponent = \"a.wasm\"\n[files]\nb = \"b.bin\"\n";
         std::fs::write(dir.path().join("kinesis.toml"), text).unwrap();
         let bundle = Bundle::load(dir.path()).unwrap();
         assert_eq!(bundle.request.manifest, text);
         assert_eq!(bundle.request.artifacts.len(), 2);
-        assert_eq!(bundle.request.artifacts["a.wasm"].hash, ContentHash::of(b"same"));
-        assert_eq!((bundle.files.len(), bundle.bytes()), (1, 4));
+        assert_eq!(bundle.request.artifacts["a.wasm"].hash, ContentHash::of(COMPONENT));
+        assert_eq!((bundle.files.len(), bundle.bytes()), (1, 8));
+    }
+
+    #[test]
+    fn what_is_no_component_is_refused_before_it_is_sent() {
+        let dir = tempfile::tempdir().unwrap();
+        let manifest = "name = \"a\"\nkind = \"service\"\ncomponent = \"a.wasm\"\n";
+        std::fs::write(dir.path().join("kinesis.toml"), manifest).unwrap();
+        for (content, what) in [
+            (&b"hello"[..], "no WebAssembly component"),
+            (b"", "no WebAssembly component"),
+            (b"\0asm\x01\0\0\0", "a core module"),
+        ] {
+            std::fs::write(dir.path().join("a.wasm"), content).unwrap();
+            let error = Bundle::load(dir.path()).unwrap_err();
+            assert!(error.to_string().contains(what), "{error}");
+            assert_eq!((error.code(), error.hint().is_some()), (2, true));
+        }
+        std::fs::write(dir.path().join("a.wasm"), " (component)").unwrap();
+        assert!(Bundle::load(dir.path()).is_ok());
     }
 
     #[test]

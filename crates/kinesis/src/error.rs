@@ -40,8 +40,7 @@ pub(crate) enum Error {
     #[error("{message}")]
     Refused { message: String, hint: Option<String> },
     /// The utility answered with a failure.
-    #[error("the utility answered {status}: {message}{request}",
-        request = request.as_ref().map_or_else(String::new, |id| format!(" (request {id})")))]
+    #[error("{}", answered(*status, message, request.as_deref()))]
     Api { status: u16, message: String, request: Option<String> },
     /// An answer is not what this version understands.
     #[error("{what} gave an answer that this version does not understand")]
@@ -50,7 +49,7 @@ pub(crate) enum Error {
     #[error("cannot reach {what}")]
     Unreachable { what: String, hint: Option<String>, source: Box<dyn StdError + Send + Sync> },
     /// What was waited for did not come.
-    #[error("{what} was not there after {seconds} s{last}",
+    #[error("waited {seconds} s in vain for {what}{last}",
         last = last.as_ref().map_or_else(String::new, |last| format!(": {last}")))]
     Timeout { what: String, seconds: u64, last: Option<String> },
     /// Something that ran came to a bad end.
@@ -62,6 +61,17 @@ pub(crate) enum Error {
     /// Ctrl-C.
     #[error("interrupted")]
     Interrupted,
+}
+
+/// What is not there says so itself; any other failure is looked up by its request.
+fn answered(status: u16, message: &str, request: Option<&str>) -> String {
+    let unknown = reqwest::StatusCode::NOT_FOUND;
+    let says_what = !unknown.canonical_reason().is_some_and(|r| r.eq_ignore_ascii_case(message));
+    if status == unknown && says_what {
+        return message.to_owned();
+    }
+    let request = request.map_or_else(String::new, |id| format!(" (request {id})"));
+    format!("the utility answered {status}: {message}{request}")
 }
 
 impl Error {

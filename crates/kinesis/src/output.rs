@@ -204,8 +204,13 @@ pub(crate) fn write_table(out: &mut dyn Write, table: &Table) -> io::Result<()> 
     table.lines().try_for_each(|line| writeln!(out, "{}", line.trim_end()))
 }
 
-/// Text from outside, made safe for a terminal: no control characters.
+/// Text from outside, made safe for a terminal: one line without control characters.
 pub(crate) fn safe(text: &str) -> String {
+    let breaks = |c: char| c.is_control() && c.is_whitespace();
+    if text.contains(breaks) {
+        let words: Vec<&str> = text.split_whitespace().collect();
+        return safe(&words.join(" "));
+    }
     text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 
@@ -245,7 +250,8 @@ mod tests {
 
     #[test]
     fn text_from_outside_cannot_move_the_cursor() {
-        assert_eq!(safe("a\u{1b}[2Jb\n"), "a\u{fffd}[2Jb\u{fffd}");
+        assert_eq!(safe("a\u{1b}[2Jb\u{7}"), "a\u{fffd}[2Jb\u{fffd}");
+        assert_eq!(safe("two\n   lines\t\u{7}\n"), "two lines \u{fffd}");
     }
 
     #[test]

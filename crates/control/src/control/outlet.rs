@@ -340,11 +340,10 @@ impl Control {
         self.check_balance(account).await?;
         let now = self.clock.now_ms();
         let app = match self.store.rollback(app.id, idempotency, now).await {
-            Err(
-                problem @ (StoreError::NoEarlierVersion(_)
-                | StoreError::HostTaken(_)
-                | StoreError::Invalid(_)),
-            ) => {
+            Err(StoreError::NoEarlierVersion(_)) => {
+                return Err(ControlError::Conflict(format!("{name} has no earlier version")));
+            }
+            Err(problem @ (StoreError::HostTaken(_) | StoreError::Invalid(_))) => {
                 return Err(ControlError::Conflict(problem.to_string()));
             }
             other => other?,

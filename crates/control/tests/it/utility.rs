@@ -6,8 +6,8 @@ mod budget;
 mod gone;
 mod limits;
 mod roots;
-mod trust;
 mod scaling;
+mod trust;
 mod writes;
 
 use std::{
@@ -23,8 +23,9 @@ use http_body_util::BodyExt as _;
 use kinesis_agent::sim::{JobScript, SimAgent, SimConfig};
 use kinesis_control::{
     Control, ControlConfig, ControlError, Cover, NotReady, Payer, Redemption, ReplicaRoute, Settle,
-    SettleError, settle::Standing,
+    SettleError,
     api::{AppState, AppView, ArtifactRef, Bill, DeployRequest, Event, Role, WithdrawRequest},
+    settle::Standing,
 };
 use kinesis_protocol::{
     AccountId, Address, AppId, AttoUsd, Counters, Ending, LeaseTerms, NanoUsd, NodeId, PaymentRoot,
@@ -52,7 +53,12 @@ impl SimulatedChain {
     fn new() -> Arc<Self> {
         let dir = tempfile::tempdir().unwrap();
         let key = kinesis_chain::Key::load_or_create(&dir.path().join("key")).unwrap();
-        Arc::new(Self { key, cover: Mutex::default(), stuck: false.into(), standings: Mutex::default() })
+        Arc::new(Self {
+            key,
+            cover: Mutex::default(),
+            stuck: false.into(),
+            standings: Mutex::default(),
+        })
     }
 }
 
@@ -391,7 +397,8 @@ async fn usage_is_billed_paid_and_proven() {
     );
     // Idle costs nothing more.
     tokio::time::sleep(Duration::from_millis(600)).await;
-    let settled = utility.control.usage(utility.account, "web", None).await.unwrap().customer_nanousd;
+    let settled =
+        utility.control.usage(utility.account, "web", None).await.unwrap().customer_nanousd;
     tokio::time::sleep(Duration::from_millis(800)).await;
     let later = utility.control.usage(utility.account, "web", None).await.unwrap().customer_nanousd;
     assert_eq!(settled, later);
@@ -484,25 +491,4 @@ async fn a_new_version_takes_over_and_the_old_one_comes_back() {
     assert_eq!(stopped.state, AppState::Stopped);
     assert_eq!(utility.get(first.id).await, Err(NotReady::Stopped));
     utility.until("web", "rid of its leases", |app| app.replicas.is_empty()).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_withdrawal_that_waits_for_the_chain_stops_nobody_else() {
-    let utility = Utility::start().await;
-    let agents = utility.suppliers(1).await;
-    agents[0].behave(|agent| agent.answers_in = Duration::from_millis(20));
-    let app = utility.deploy(&service("web", "[scale]\nwarm = 0\n")).await;
-    utility.get(app.id).await.unwrap();
-    let payment = agents[0].paid(|payment| payment.cumulative_wei > U256::ZERO);
-    let payment = tokio::time::timeout(LONG, payment).await.expect("a payment");
-    utility.chain.stuck.store(true, std::sync::atomic::Ordering::Relaxed);
-    let signature = payment.signed.signature;
-    let request = WithdrawRequest { payment, deadline: u64::MAX, signature };
-    let (control, supplier) = (utility.control.clone(), agents[0].info().supplier);
-    let waiting = tokio::spawn(async move { control.withdraw(supplier, &request).await });
-    tokio::time::sleep(Duration::from_millis(200)).await;
-    assert!(!waiting.is_finished());
-    let manifest = service("other", "");
-    tokio::time::timeout(LONG, utility.deploy(&manifest)).await.expect("a deployment goes on");
-    waiting.abort();
 }

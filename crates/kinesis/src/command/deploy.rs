@@ -31,7 +31,8 @@ pub(crate) async fn deploy(args: customer::Deploy, url: Option<String>, out: Out
     let mut patience = Patience::new(Some(args.timeout));
     while !args.no_wait && !serves(&app)? {
         progress.step(waiting_for(&app));
-        patience.pause(&format!("{} serving", app.name), app.reason.as_deref()).await?;
+        let reason = app.reason.as_deref().map(safe);
+        patience.pause(&format!("{} to serve", app.name), reason.as_deref()).await?;
         if let Some(newer) = patience.bear(client.app(&app.name).await)? {
             app = newer;
         }

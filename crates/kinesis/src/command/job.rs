@@ -153,7 +153,8 @@ async fn follow(
         let done = parts.iter().filter(|part| part.state == "completed").count();
         let reason = app.reason.as_ref().map_or_else(String::new, |r| format!(": {}", safe(r)));
         progress.tick(format!("{done} of {} parts completed{reason}", parts.len()));
-        patience.pause(&format!("the end of {}", app.name), app.reason.as_deref()).await?;
+        let last = app.reason.as_deref().map(safe);
+        patience.pause(&format!("the end of {}", app.name), last.as_deref()).await?;
         if let Some(newer) = patience.bear(client.app(&app.name).await)? {
             app = newer;
         }

@@ -22,6 +22,9 @@ pub(crate) async fn ps(args: customer::Ps, url: Option<String>, out: Output) -> 
     let mut apps = if args.all { client.apps_ever().await? } else { client.apps().await? };
     apps.retain(|app| args.all || !over(app.state));
     out.result(&apps, |w| {
+        if apps.is_empty() {
+            return Ok(());
+        }
         let mut t =
             table(["name", "kind", "state", "version", "where", ">requests", ">spent", "url"]);
         for app in &apps {

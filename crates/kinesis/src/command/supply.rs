@@ -29,7 +29,7 @@ const CONSENT: Duration = Duration::from_secs(600);
 
 pub(crate) async fn run(command: SupplyCommand, url: Option<String>, out: Output) -> Result<()> {
     match command {
-        SupplyCommand::Join(join) => join::run(join, out).await,
+        SupplyCommand::Join(join) => join::run(join, url, out).await,
         SupplyCommand::Status(args) => status(&args, out).await,
         SupplyCommand::Pause(args) => {
             client(&args)?.pause("its owner paused it").await.map_err(agent)?;

@@ -86,7 +86,7 @@ fn a_missing_component_says_how_to_build_it() {
 fn a_service_is_not_run_and_a_job_is_not_deployed() {
     let home = tempfile::tempdir().unwrap();
     with_key(home.path());
-    std::fs::write(home.path().join("hello.wasm"), "x").unwrap();
+    std::fs::write(home.path().join("hello.wasm"), "(component)").unwrap();
     std::fs::write(home.path().join("kinesis.toml"), MANIFEST).unwrap();
     let output = run(home.path(), &["run"]);
     assert_eq!(output.status.code(), Some(2));

@@ -250,3 +250,24 @@ async fn it_sleeps_when_idle_and_wakes_for_many_at_once() {
         answer.expect("every one of them waits");
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_withdrawal_that_waits_for_the_chain_stops_nobody_else() {
+    let utility = Utility::start().await;
+    let agents = utility.suppliers(1).await;
+    agents[0].behave(|agent| agent.answers_in = Duration::from_millis(20));
+    let app = utility.deploy(&service("web", "[scale]\nwarm = 0\n")).await;
+    utility.get(app.id).await.unwrap();
+    let payment = agents[0].paid(|payment| payment.cumulative_wei > U256::ZERO);
+    let payment = tokio::time::timeout(LONG, payment).await.expect("a payment");
+    utility.chain.stuck.store(true, std::sync::atomic::Ordering::Relaxed);
+    let signature = payment.signed.signature;
+    let request = WithdrawRequest { payment, deadline: u64::MAX, signature };
+    let (control, supplier) = (utility.control.clone(), agents[0].info().supplier);
+    let waiting = tokio::spawn(async move { control.withdraw(supplier, &request).await });
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert!(!waiting.is_finished());
+    let manifest = service("other", "");
+    tokio::time::timeout(LONG, utility.deploy(&manifest)).await.expect("a deployment goes on");
+    waiting.abort();
+}
