@@ -4,11 +4,13 @@
 //! | --- | --- |
 //! | [`fetch`] | a dossier and its contents, from a file or over HTTP, bounded and checked |
 //! | [`rerun`] | the job in a sandbox of this machine |
+//! | [`work`] | all of it in one directory, within a time |
 //! | [`finding`] | what was found, with its salt, kept before anything is committed |
 
 pub(crate) mod fetch;
 pub(crate) mod finding;
 pub(crate) mod rerun;
+pub(crate) mod work;
 
 /// An error with what caused it, in one line.
 pub(crate) fn in_full(error: &dyn std::error::Error) -> String {

@@ -27,13 +27,12 @@ use tokio::task::JoinSet;
 
 use super::{
     chain,
-    results::{Work, is_refusal, pass_blocks},
+    results::{AUDITOR, is_refusal, pass_blocks},
 };
 use crate::{
-    auditing::{fetch::Files, finding::Finding, in_full},
+    auditing::{fetch::Files, finding::Finding, in_full, work::Work},
     cli::protocol::{OnChain, results::Auditor as Args},
     error::{Error, Result},
-    files::DataLock,
     output::{Output, safe},
     role::Stop,
 };
@@ -65,8 +64,7 @@ struct Sitting {
 
 pub(crate) async fn run(args: Args, out: Output) -> Result<()> {
     let mut stop = Stop::listen()?;
-    let work = Work::open(&args.work, Files::Below(args.files.clone()))?;
-    let _lock = DataLock::take(work.dir())?;
+    let work = Work::open(&args.work, AUDITOR, Files::Below(args.files.clone()))?;
     let key = args.chain.key()?;
     let client = args.chain.serve_as(key).await?;
     let court = client.audit_court().await.map_err(chain)?;

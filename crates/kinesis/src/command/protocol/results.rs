@@ -3,42 +3,36 @@
 
 use std::{
     io::{self, Write},
-    path::{Path, PathBuf},
     time::Duration,
 };
 
 use kinesis_chain::{
     ChainError, Joules, Protocol, dev,
-    protocol::audits::{AuditClaim, Auditor, Claimed, Court},
+    protocol::audits::{AuditClaim, Auditor, Court},
 };
-use kinesis_protocol::{
-    Address,
-    result::{Dossier, UNAVAILABLE},
-};
-use tokio::sync::OnceCell;
+use kinesis_protocol::result::{Dossier, UNAVAILABLE};
 
 use super::{OnChain, chain, done, lines, when};
 use crate::{
     auditing::{
-        fetch::{FetchError, Fetcher, Files, Place},
+        fetch::{Fetcher, Files, Place},
         finding::Finding,
         in_full,
-        rerun::{NotRun, Outcome, Reruns},
+        rerun::Outcome,
+        work::{Unavailable, Work},
     },
     cli::protocol::results::{
         AuditClaim as ClaimArgs, AuditClaims, AuditCommit, AuditEnrol, AuditOf, AuditRun,
-        AuditWork, ResultCommand, Workplace,
+        AuditWork, ResultCommand,
     },
-    config,
     error::{Error, Result},
-    files,
     output::{Output, millis, safe, table, write_table},
 };
 
 /// How many claims are listed.
 const CLAIMS_MAX: u64 = 50;
-/// How often a dossier that cannot be had is asked for again.
-const FETCH_PAUSE: Duration = Duration::from_secs(2);
+/// Where an auditor works, below the data directory.
+pub(super) const AUDITOR: &str = "auditor";
 
 pub(crate) async fn run(command: ResultCommand, out: Output) -> Result<()> {
     match command {
@@ -83,138 +77,16 @@ pub(crate) async fn run(command: ResultCommand, out: Output) -> Result<()> {
     }
 }
 
-/// Where an auditor keeps what it needs.
-pub(super) struct Work {
-    dir: PathBuf,
-    fetcher: Fetcher,
-    reruns: OnceCell<Reruns>,
-}
-
-/// Why there is nothing to compare with.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum Unavailable {
-    #[error(transparent)]
-    Fetch(#[from] FetchError),
-    #[error("the dossier is of something else: {0}")]
-    Dossier(#[from] kinesis_protocol::result::DossierError),
-    #[error(transparent)]
-    NotRun(#[from] NotRun),
-    #[error("cannot use the working directory")]
-    Work(#[source] io::Error),
-}
-
-impl Work {
-    pub(super) fn open(at: &Workplace, files: Files) -> Result<Self> {
-        let dir = match &at.work {
-            Some(dir) => dir.clone(),
-            None => config::data_dir(None, Some("auditor"))?,
-        };
-        files::private_dir(&dir)?;
-        let fetcher = Fetcher::new(files, u64::from(at.fetch_mib) << 20);
-        let fetcher = fetcher.map_err(Error::role("fetching of dossiers"))?;
-        Ok(Self { dir, fetcher, reruns: OnceCell::new() })
-    }
-
-    pub(super) fn findings(&self) -> PathBuf {
-        self.dir.join("findings")
-    }
-
-    pub(super) fn dir(&self) -> &Path {
-        &self.dir
-    }
-
-    /// Runs a dossier's job.
-    async fn rerun(
-        &self,
-        at: &Place,
-        dossier: &Dossier,
-        within: Duration,
-    ) -> Result<Outcome, Unavailable> {
-        // Two jobs may have a content in common; what one leaves must not be in the other's way.
-        let contents = self.dir.join(format!("contents-{:x}", dossier.job.hash()));
-        let there = files::private_dir(&contents);
-        there.map_err(|e| Unavailable::Work(io::Error::other(e.to_string())))?;
-        let outcome = async {
-            self.fetcher.contents(at, &dossier.job, &contents).await?;
-            let sandboxes = self.dir.join("sandboxes");
-            let open = || Reruns::open(&sandboxes);
-            let reruns = self.reruns.get_or_try_init(open).await?;
-            Ok(reruns.run(&dossier.job, &contents, within).await?)
-        };
-        let outcome: Result<Outcome, Unavailable> = outcome.await;
-        if !matches!(outcome, Err(Unavailable::Fetch(_))) {
-            let _ = std::fs::remove_dir_all(&contents);
-        }
-        outcome
-    }
-
-    /// Runs the job of a claim. Whatever stands in the dossier, the job is the one that was signed.
-    async fn judge(
-        &self,
-        claimed: &Claimed,
-        at: &Place,
-        within: Duration,
-    ) -> Result<Outcome, Unavailable> {
-        let dossier = self.fetcher.dossier(at).await?;
-        dossier.check_job(claimed.result.job)?;
-        self.rerun(at, &dossier, within).await
-    }
-
-    /// Finds out what is to be said about a claim within a time. A dossier that cannot be had is
-    /// asked for again, until half of the time is over.
-    pub(super) async fn find(
-        &self,
-        of: (&AuditClaim, Address),
-        claimed: &Claimed,
-        at: Option<&Place>,
-        within: Duration,
-    ) -> Finding {
-        let (claim, me) = of;
-        let start = tokio::time::Instant::now();
-        let found = loop {
-            let left = within.saturating_sub(start.elapsed());
-            let found = match at.cloned().map_or_else(|| Place::parse(&claimed.locator), Ok) {
-                Ok(place) => self.judge(claimed, &place, left).await,
-                Err(error) => Err(error.into()),
-            };
-            match found {
-                Err(Unavailable::Fetch(FetchError::Http(..) | FetchError::File(..)))
-                    if start.elapsed() + FETCH_PAUSE < within / 2 =>
-                {
-                    tokio::time::sleep(FETCH_PAUSE).await;
-                }
-                found => break found,
-            }
-        };
-        let (finding, why) = match &found {
-            Ok(outcome) if outcome.finding() == claimed.result.finding() => {
-                (outcome.finding(), "what was signed came out again".to_owned())
-            }
-            Ok(outcome) => {
-                let why = match outcome {
-                    Outcome::Completed { .. } => "something else came out than was signed".into(),
-                    Outcome::Failed { reason } => format!("the job fails: {reason}"),
-                };
-                (outcome.finding(), why)
-            }
-            Err(unavailable) => {
-                let why = in_full(unavailable);
-                (UNAVAILABLE, format!("the job could not be had or run: {why}"))
-            }
-        };
-        Finding::new(claim.id, claim.result, me, finding, why)
-    }
-}
-
 async fn rerun(args: &AuditRun, out: Output) -> Result<()> {
-    let work = Work::open(&args.work, Files::Any)?;
+    // Beside whatever an auditor of this machine does.
+    let work = Work::open(&args.work, "audit", Files::Any)?;
     let unavailable = |e: Unavailable| Error::Role { what: "audit", source: e.into() };
     let at = Place::typed(&args.dossier).map_err(|e| Error::usage(e.to_string()))?;
-    let dossier = work.fetcher.dossier(&at).await.map_err(|e| unavailable(e.into()))?;
+    let dossier = work.dossier(&at).await.map_err(unavailable)?;
     dossier.check().map_err(|e| Error::Refused { message: e.to_string(), hint: None })?;
     let start = tokio::time::Instant::now();
     let within = Duration::from_secs(args.within);
-    let outcome = work.rerun(&at, &dossier, within).await.map_err(unavailable)?;
+    let outcome = work.rerun(0, &at, &dossier, within).await.map_err(unavailable)?;
     let (output, fuel) = outcome.output();
     let signed = &dossier.signed.result;
     let equal = outcome.finding() == signed.finding();
@@ -452,7 +324,7 @@ async fn commit(args: &AuditCommit, out: Output) -> Result<()> {
     let AuditWork { claim: id, work, chain: on } = &args.of;
     // What a stranger wrote on the chain leads to no file of ours.
     let files = if args.dossier.is_some() { Files::Any } else { Files::Below(None) };
-    let work = Work::open(work, files)?;
+    let work = Work::open(work, AUDITOR, files)?;
     let client = on.act().await?;
     let claim = client.audit_claim(*id).await.map_err(chain)?;
     let me = client.address();
@@ -490,12 +362,12 @@ async fn commit(args: &AuditCommit, out: Output) -> Result<()> {
 }
 
 async fn reveal(args: &AuditWork, out: Output) -> Result<()> {
-    let work = Work::open(&args.work, Files::Any)?;
+    let work = Work::open(&args.work, AUDITOR, Files::Any)?;
     let client = args.chain.act().await?;
     let claim = client.audit_claim(args.claim).await.map_err(chain)?;
     let found = Finding::load(&work.findings(), args.claim, claim.result, client.address())?;
     let found = found.ok_or_else(|| Error::Refused {
-        message: format!("nothing was found for claim {} in {}", args.claim, work.dir().display()),
+        message: format!("nothing was found for claim {} in this working directory", args.claim),
         hint: Some("name the directory of the commitment with --work DIR".into()),
     })?;
     let tx = client.reveal_finding(args.claim, found.finding, found.salt()).await;
