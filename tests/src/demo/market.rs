@@ -224,10 +224,15 @@ impl Market {
     pub(super) fn check(&self) -> Result<()> {
         let (before, after) = (self.price_before_nanousd, self.price_after_nanousd);
         ensure!(after > before / 100 * 105, "the price did not move: {before} and {after}");
-        // Two floors, of margin and of fee, are all that may differ.
         let (first, same) = (self.customer_before_nanousd, self.customer_after_nanousd);
-        ensure!((first - same).abs() <= 2, "the same units cost {first} and then {same} nano-USD");
         ensure!(self.second_bill_nanousd > 0, "the second job cost nothing");
+        // Two floors, of margin and of fee, are all that may differ, on either bill: those of the
+        // second grow with how much smaller it is.
+        let floors = 2 + 2 * first / self.second_bill_nanousd;
+        ensure!(
+            (first - same).abs() <= floors,
+            "the same units cost {first} and then {same} nano-USD"
+        );
         // As many JOULE as the share is worth then, to half a percent: a small bill has few digits.
         let worth = i128::from(self.supplier_before_nanojoule) * i128::from(before);
         let then = i128::from(self.supplier_after_nanojoule) * i128::from(after);
