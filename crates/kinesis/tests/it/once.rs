@@ -232,3 +232,41 @@ async fn the_exchange_and_an_escrow_at_the_command_line() {
     let early = world.run("escrow claim --series 2").await;
     assert_eq!(early.status.code(), Some(3), "{}", seen(world.home.path(), &early));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_deployment_that_is_killed_half_way_is_finished_and_verified() {
+    let world = World::new().await;
+    let home = world.home.path().to_owned();
+    // Parameters of its own are a deployment of its own.
+    std::fs::write(home.join("deploy.toml"), "fee_bp = 77\n[stake]\nthaw = \"1d\"\n").unwrap();
+    let planned = world.run("protocol deploy --config deploy.toml --dry-run --json").await;
+    let planned: Value = serde_json::from_slice(&planned.stdout).unwrap();
+    let steps = planned["steps"].as_array().unwrap();
+    assert!(steps.iter().any(|step| step["done"] == false), "{planned}");
+    assert!(planned["cost_wei"].as_str().unwrap().parse::<u128>().unwrap() > 0, "{planned}");
+    let asked = world.run("protocol deploy --config deploy.toml").await;
+    assert_eq!(asked.status.code(), Some(2), "{}", seen(&home, &asked));
+    assert!(seen(&home, &asked).contains("--yes"), "{}", seen(&home, &asked));
+    assert!(!home.join("contracts.json").exists());
+
+    let words = "protocol deploy --config deploy.toml --yes";
+    let cut = Hold { method: "eth_sendRawTransaction", nth: 4, heard: true };
+    world.killed(words, cut).await;
+    let done = world.run(&format!("{words} --json")).await;
+    assert!(done.status.success(), "{}", seen(&home, &done));
+    let done: Value = serde_json::from_slice(&done.stdout).unwrap();
+    assert_eq!(done["contracts"], planned["contracts"]);
+    let checks = done["checks"].as_array().unwrap();
+    assert!(checks.iter().all(|check| check["holds"] == true), "{done}");
+    // Anybody checks it by the file that was written; another's parameters do not hold.
+    let verified = world.run("protocol verify --contracts contracts.json").await;
+    assert!(verified.status.success(), "{}", seen(&home, &verified));
+    std::fs::write(home.join("other.toml"), "fee_bp = 78\n[stake]\nthaw = \"1d\"\n").unwrap();
+    let other = world.run("protocol verify --contracts contracts.json --config other.toml").await;
+    assert_eq!(other.status.code(), Some(3));
+    assert!(seen(&home, &other).contains("WRONG"), "{}", seen(&home, &other));
+    std::fs::write(home.join("bad.toml"), "fee_bp = 77\n[stake]\nthaww = \"1d\"\n").unwrap();
+    let bad = world.run("protocol deploy --config bad.toml --dry-run").await;
+    assert_eq!(bad.status.code(), Some(2));
+    assert!(seen(&home, &bad).contains("line 3: stake.thaww"), "{}", seen(&home, &bad));
+}
