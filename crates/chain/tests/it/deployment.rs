@@ -10,6 +10,7 @@ use kinesis_chain::{
     deploy,
     deploy::{Check, Deployment, UniswapConfig, verify},
     dev, intent_key,
+    settlement::{MarketPrice, Order, Side},
 };
 use serde_json::{Value, json};
 
@@ -199,4 +200,40 @@ async fn a_router_of_uniswap_stands_in_place_of_the_exchange() {
     let market = reader.market().await.unwrap();
     assert_eq!(market.spot_attousd, 10_000_000_000_000_000);
     assert_eq!((market.fee_bp, market.joule.0), (0, U256::ZERO), "it holds nothing itself");
+
+    // A desk trades there as it does on the exchange, once it was told now and then to note its price.
+    let tokens = client.market_tokens(at.exchange).await.unwrap();
+    assert_eq!((tokens.usd, tokens.poke_s), (at.usd, Some(config.exchange.window_s)));
+    let young = client.market_price(at.exchange).await.unwrap();
+    assert!(matches!(young, MarketPrice::Young { .. }), "{young:?}");
+    let mut price = None;
+    for _ in 0..10 {
+        result(&chain.url, "evm_increaseTime", json!([6])).await;
+        client.poke_market(at.exchange).await.unwrap();
+        // Older points know of the time before there was a price.
+        if let MarketPrice::Mean(mean) = client.market_price(at.exchange).await.unwrap()
+            && mean > U256::from(9_999_999_999_000_000_u64)
+        {
+            price = Some(mean);
+            break;
+        }
+    }
+    assert!(price.is_some_and(|mean| mean <= U256::from(10_000_000_000_000_000_u64)), "{price:?}");
+    let own = client.address();
+    let usd = DevDollar::mintCall { to: own, amount: U256::from(5_000_000) };
+    client.submit(&intent_key("usd"), at.usd, &usd, Until::Mined).await.unwrap();
+    let before = client.joule_balance(own).await.unwrap();
+    let deadline_s = client.now_s().await.unwrap() + 600;
+    let order = Order {
+        side: Side::Buy,
+        amount_in: U256::from(5_000_000),
+        min_out: joule(490),
+        deadline_s,
+    };
+    let trade = async || client.trade_once("desk:1", &tokens, &order, Until::Final).await.unwrap();
+    let traded = trade().await;
+    assert_eq!(traded.usd_units, order.amount_in);
+    assert!(traded.joule_wei > joule(490) && traded.joule_wei < joule(500), "{traded:?}");
+    assert_eq!(trade().await, traded, "asked for again it is the same one");
+    assert_eq!(client.joule_balance(own).await.unwrap(), before + traded.joule_wei);
 }
