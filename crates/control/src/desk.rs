@@ -246,6 +246,12 @@ impl Desk {
         &self.config
     }
 
+    /// Whether it waits a moment after a trade that did not come about.
+    #[must_use]
+    pub const fn pauses(&self, now_ms: u64) -> bool {
+        now_ms < self.not_before_ms
+    }
+
     /// What it has at its own address, in billionths.
     ///
     /// # Errors
@@ -276,7 +282,7 @@ impl Desk {
         if let Some(halted) = &self.halted {
             return Ok(Round::Held(halted.clone()));
         }
-        if now_ms < self.not_before_ms {
+        if self.pauses(now_ms) {
             return Ok(Round::Rest);
         }
         let Some(price) = price else {

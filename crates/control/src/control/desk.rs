@@ -31,7 +31,12 @@ impl Control {
     pub(super) async fn keep_desk(self: Arc<Self>, mut desk: Desk) {
         let mut said: Option<String> = None;
         loop {
-            let looked = match self.look(&mut desk).await {
+            // A trade that is cut off is found again by the next start.
+            let looked = tokio::select! {
+                looked = self.look(&mut desk) => looked,
+                () = self.stopping.cancelled() => return,
+            };
+            let looked = match looked {
                 Ok(looked) => looked,
                 Err(problem) => {
                     warn!(error = ?problem, "the desk looks again in a moment");
@@ -46,6 +51,8 @@ impl Control {
                     self.fund.notify_one();
                     None
                 }
+                // After a trade that did not come about it waits a moment: for the same reason.
+                Some(Round::Rest) if desk.pauses(self.clock.now_ms()) => said.clone(),
                 Some(Round::Rest | Round::Pending(_)) => None,
                 None => said.clone(),
             };

@@ -131,17 +131,24 @@ impl Control {
     /// Follows the market's price.
     pub(super) async fn keep_price(self: Arc<Self>, market: Arc<dyn Market>) {
         let mut saved = self.prices.lock().market();
-        let mut said: Option<String> = None;
+        let (mut said, mut too_old): (Option<String>, bool) = (None, false);
         loop {
             tokio::select! {
                 () = tokio::time::sleep(self.config.price.every) => {}
                 () = self.stopping.cancelled() => return,
             }
-            if let Err(problem) = market.poke().await {
-                warn!(error = ?problem, "the market could not be told to note its price");
-            }
             let book = self.prices.lock().clone();
-            match ask(market.as_ref(), &book, self.clock).await {
+            let look = async {
+                if let Err(problem) = market.poke().await {
+                    warn!(error = ?problem, "the market could not be told to note its price");
+                }
+                ask(market.as_ref(), &book, self.clock).await
+            };
+            let asked = tokio::select! {
+                asked = look => asked,
+                () = self.stopping.cancelled() => return,
+            };
+            match asked {
                 Ok(believed) => {
                     let due = saved.is_none_or(|saved| {
                         saved.price != believed.price
@@ -158,6 +165,7 @@ impl Control {
                         saved = Some(believed);
                     }
                     self.prices.lock().believe(believed);
+                    too_old = false;
                     if said.take().is_some() {
                         info!(nanousd = believed.price.nanousd(), "the market's price is back");
                     }
@@ -166,16 +174,15 @@ impl Control {
                     if said.as_ref() != Some(&why) {
                         warn!(why, "the price of a JOULE stays as it is");
                     }
-                    let was_stale = book.is_stale(book.market().map_or(0, |last| last.at_ms));
                     let is_stale = {
                         let mut prices = self.prices.lock();
                         prices.missed(&why);
                         prices.is_stale(self.clock.now_ms())
                     };
-                    if is_stale && !was_stale && said.is_some() {
+                    if is_stale && !too_old {
                         error!("the price of a JOULE is too old: nothing new is taken");
                     }
-                    said = Some(why);
+                    (said, too_old) = (Some(why), is_stale);
                 }
             }
         }
