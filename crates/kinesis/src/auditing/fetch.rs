@@ -309,4 +309,41 @@ mod tests {
             assert!(!into.with_extension("part").exists());
         }
     }
+
+    /// A server of dossiers: one that is moved, one that never ends; and of a content.
+    async fn server(hash: ContentHash) -> std::net::SocketAddr {
+        use axum::{body::Body, response::Redirect, routing::get};
+        let endless = || async {
+            let chunks = std::iter::repeat_with(|| Ok::<_, std::io::Error>(vec![b'x'; 64 << 10]));
+            Body::from_stream(futures_util::stream::iter(chunks))
+        };
+        let router = axum::Router::new()
+            .route(&format!("/a/{}", Dossier::content_path(hash)), get(|| async { "component" }))
+            .route("/moved", get(|| async { Redirect::temporary("/endless") }))
+            .route("/endless", get(endless));
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        addr
+    }
+
+    #[tokio::test]
+    async fn pages_are_read_within_bounds_and_lead_nowhere_else() {
+        let hash = ContentHash::of(b"component");
+        let addr = server(hash).await;
+        let page = |path: &str| Place::parse(&format!("http://{addr}{path}")).unwrap();
+        let fetcher = fetcher(Files::Below(None));
+        let moved = fetcher.dossier(&page("/moved")).await;
+        // It would not end, had it been followed.
+        assert!(matches!(moved, Err(FetchError::Dossier(..))), "{moved:?}");
+        let gone = fetcher.dossier(&page("/nowhere")).await;
+        assert!(matches!(gone, Err(FetchError::Http(..))), "{gone:?}");
+        let endless = fetcher.dossier(&page("/endless")).await;
+        assert!(matches!(endless, Err(FetchError::Long(..))), "{endless:?}");
+        let dir = tempfile::tempdir().unwrap();
+        let into = dir.path().join("into");
+        let at = page("/a/dossier.json").beside(&Dossier::content_path(hash)).unwrap();
+        fetcher.content(&at, hash, 9, &into).await.unwrap();
+        assert_eq!(std::fs::read(&into).unwrap(), b"component");
+    }
 }
