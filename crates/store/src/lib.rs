@@ -82,7 +82,7 @@ pub use artifacts::{Artifacts, ArtifactsError};
 pub use billing::{
     Amounts, AppBill, AttemptEnd, AttemptEnded, LeasePosted, Then, TickPosted, TickPosting,
 };
-pub use chain_events::{EventFilter, NewestEvents, IndexedBlock, StoredChainEvent};
+pub use chain_events::{EventFilter, IndexedBlock, NewestEvents, StoredChainEvent};
 pub use db::{Engine, Work};
 pub use desk::{DeskBooks, DeskTrade, NewTrade, TradeBegun, TradeMoved, TradeSide};
 pub use error::StoreError;

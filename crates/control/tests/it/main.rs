@@ -3,8 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
 
 mod chain;
-mod events;
 mod desk;
+mod events;
 mod grid;
 mod market;
 mod results;

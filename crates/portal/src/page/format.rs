@@ -10,7 +10,9 @@ pub(super) fn tone(state: &str) -> &'static str {
         "warm" | "standby" | "idle" | "queued" | "stopped" | "cancelled" => "calm",
         "take_over" => "accent",
         "lost" | "failed" | "silent" | "away" | "over_budget" | "node_lost" => "bad",
-        "starting" | "placing" | "pending" | "draining" | "paused" | "withheld" | "leaving" => "busy",
+        "starting" | "placing" | "pending" | "draining" | "paused" | "withheld" | "leaving" => {
+            "busy"
+        }
         _ => "plain",
     }
 }
