@@ -82,9 +82,8 @@ contract LienTest is PoolFixture {
         (PaymentRoot memory root, bytes memory signature, bytes32[] memory proof) =
             _tick(1, 1_000, 5);
         address to = address(0x0ddd);
-        bytes memory consent = _sign(
-            SUPPLIER_KEY, escrow.redeemToDigest(root, supplier, 1_000, to, block.timestamp)
-        );
+        bytes memory consent =
+            _sign(SUPPLIER_KEY, escrow.redeemToDigest(root, supplier, 1_000, to, block.timestamp));
         escrow.redeemTo(root, signature, supplier, 1_000, proof, to, block.timestamp, consent);
         assertEq(joule.balanceOf(to), 700, "what is left");
         assertEq(pool.totalAssets(), DEPOSIT + 100, "the pool's");

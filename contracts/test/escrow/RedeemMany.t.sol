@@ -194,8 +194,7 @@ contract RedeemManyTest is Fixture {
         for (uint256 i; i < leaves.length; ++i) {
             leaves[i] = keccak256(abi.encode(batch.claims[i]));
         }
-        bool mine =
-            paths.ours(batch.claims, batch.proof, batch.steps.flags()) == batch.root;
+        bool mine = paths.ours(batch.claims, batch.proof, batch.steps.flags()) == batch.root;
         bool theirs;
         try paths.openZeppelin(leaves, batch.proof, batch.steps, batch.root) returns (bool valid) {
             theirs = valid;

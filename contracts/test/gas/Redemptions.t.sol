@@ -79,11 +79,9 @@ contract RedemptionsGas is Fixture {
         address payee = address(bytes20(keccak256(bytes(how))));
         _batch(how, apart, tick, EARNED);
         _batch(how, apart, tick + 1, 2 * EARNED);
-        uint256 each =
-            _last(string.concat("redeemMany of 100, repeat, depth 20, ", how)) / MANY;
-        GasVm(address(vm)).snapshotValue(
-            GROUP, string.concat("redeemMany of 100, repeat, each, ", how), each
-        );
+        uint256 each = _last(string.concat("redeemMany of 100, repeat, depth 20, ", how)) / MANY;
+        GasVm(address(vm))
+            .snapshotValue(GROUP, string.concat("redeemMany of 100, repeat, each, ", how), each);
         _claim(payee, EARNED);
         _claim(payee, 2 * EARNED);
         uint256 claimed = GasVm(address(vm)).snapshotGasLastCall(GROUP, "1inch-style claim");

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.28;
 
+import {IStakePool} from "../../src/interfaces/IStakePool.sol";
 import {PoolFixture} from "../utils/PoolFixture.sol";
 
 contract EarningsTest is PoolFixture {
@@ -35,6 +36,14 @@ contract EarningsTest is PoolFixture {
         _earn(supplier, amount);
         assertEq(joule.balanceOf(supplier), amount, "supplier");
         assertEq(pool.totalAssets(), DEPOSIT, "assets");
+    }
+
+    function test_nothingIsShared() public {
+        vm.startPrank(stranger);
+        vm.expectRevert(IStakePool.ZeroAmount.selector);
+        pool.shareEarnings(supplier, 0);
+        vm.expectRevert(IStakePool.ZeroAddress.selector);
+        pool.shareEarnings(address(0), 1);
     }
 
     function test_aSupplierPaysBackAndIsFree() public {

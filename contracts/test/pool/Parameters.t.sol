@@ -31,6 +31,12 @@ contract PoolParametersTest is PoolFixture {
         pool.setTerms(terms);
     }
 
+    function test_sharesHaveANameAndSixDecimalsMore() public view {
+        assertEq(keccak256(bytes(pool.name())), keccak256("Kinesis Stake Pool"), "name");
+        assertEq(keccak256(bytes(pool.symbol())), keccak256("kJOULE"), "symbol");
+        assertEq(pool.decimals(), 24, "decimals");
+    }
+
     function testFuzz_theDelayIsBounded(uint32 delay) public {
         vm.prank(owner);
         if (delay < 1 seconds || delay > 90 days) vm.expectRevert();

@@ -83,9 +83,7 @@ contract QueueTest is PoolFixture {
         vm.startPrank(slasher);
         registry.lock(supplier);
         registry.lock(other);
-        vm.expectRevert(
-            abi.encodeWithSelector(IStakePool.CasesOpen.selector, DEPOSIT / 1_000 + 1)
-        );
+        vm.expectRevert(abi.encodeWithSelector(IStakePool.CasesOpen.selector, DEPOSIT / 1_000 + 1));
         pool.settle(1);
         registry.unlock(other);
         assertEq(registry.lockedBy(address(pool)), DEPOSIT / 1_000, "a thousandth");
@@ -110,6 +108,18 @@ contract QueueTest is PoolFixture {
         assertEq(pool.settle(10), 700e18, "all of it");
         assertEq(joule.balanceOf(investor), before + 1_000e18, "the first has everything");
         assertEq(pool.convertToAssets(pool.queuedShares()), 400e18, "left of the second");
+    }
+
+    function test_noMoreRequestsArePaidThanAreAskedFor() public {
+        uint256 shares = _invest(investor, 1_000e18);
+        for (uint256 i; i < 3; ++i) {
+            _request(investor, shares / 4);
+        }
+        vm.warp(START + QUEUE_DELAY);
+        assertEq(pool.settle(0), 0, "none");
+        assertEq(pool.settle(2), 500e18, "two");
+        (uint256 head,) = pool.queue();
+        assertEq(head, 2, "the third is next");
     }
 
     function test_anyoneRecallsWhatTheQueueLacksAndNotMore() public {

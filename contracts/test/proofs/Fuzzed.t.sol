@@ -22,6 +22,7 @@ contract FuzzedProofsTest is PayoutsProofs, SharesProofs {
         uint256 balance = owed + uint256(owed) * bp / 10_000;
         check_redeemPaysAllWhereItCan(owed, uint96(balance), bp);
         check_redeemPaysAllWhereItCan(1, 1, bp);
+        if (balance > 0) check_redeemNeverPaysMoreThanThereIs(owed, uint96(balance - 1), bp);
     }
 
     function testFuzz_earnings(uint96 amount, uint16 earningsBp, uint16 growthBp, uint96 missing)

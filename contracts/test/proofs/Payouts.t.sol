@@ -60,8 +60,8 @@ contract PayoutsProofs {
         assert(balance - paid - fee <= 2);
     }
 
-    /// @dev Earnings are divided to the last wei, nobody gets more than its share, and the own stake
-    /// never grows beyond what it lacks.
+    /// @dev Earnings are divided to the last wei, everybody gets its share rounded down, and the own
+    /// stake never grows beyond what it lacks.
     function check_earningsAreDividedToTheLastWei(
         uint96 amount,
         uint16 earningsBp,
@@ -73,8 +73,10 @@ contract PayoutsProofs {
             Payouts.divide(amount, earningsBp, growthBp, missing);
         assert(toLender + toStake + toSupplier == amount);
         assert(toLender * BP <= uint256(amount) * earningsBp);
+        assert((toLender + 1) * BP > uint256(amount) * earningsBp);
         assert(toStake * BP <= uint256(amount) * growthBp);
         assert(toStake <= missing);
+        if (toStake < missing) assert((toStake + 1) * BP > uint256(amount) * growthBp);
         assert(toSupplier * 2 >= amount);
     }
 

@@ -136,9 +136,7 @@ contract LendTest is Fixture {
         _lend(LOAN);
         _recall(600);
         vm.prank(lender);
-        vm.expectRevert(
-            abi.encodeWithSelector(IBonds.AboveLoan.selector, LOAN - 599, LOAN - 600)
-        );
+        vm.expectRevert(abi.encodeWithSelector(IBonds.AboveLoan.selector, LOAN - 599, LOAN - 600));
         registry.recall(supplier, LOAN - 599);
         vm.prank(other);
         vm.expectRevert(abi.encodeWithSelector(IBonds.AboveLoan.selector, 1, 0));

@@ -52,9 +52,8 @@ contract VectorsTest is CourtFixture {
     }
 
     function test_payment_roots() public {
-        PaymentEscrow at = PaymentEscrow(
-            _place("paymentRoots", address(new PaymentEscrow(joule, registry)).code)
-        );
+        PaymentEscrow at =
+            PaymentEscrow(_place("paymentRoots", address(new PaymentEscrow(joule, registry)).code));
         for (uint256 i; _has("paymentRoots", i); ++i) {
             string memory key = _enter("paymentRoots", i);
             bytes32 digest = at.rootDigest(
@@ -161,7 +160,9 @@ contract VectorsTest is CourtFixture {
 
     /// @dev The contract's code at the address that the vectors were made for.
     function _place(string memory kind, bytes memory code) private returns (address at) {
-        at = files.parseJsonAddress(json, string.concat(".structs.", kind, ".domain.verifyingContract"));
+        at = files.parseJsonAddress(
+            json, string.concat(".structs.", kind, ".domain.verifyingContract")
+        );
         files.etch(at, code);
     }
 
