@@ -208,6 +208,12 @@ impl Utility {
         config.info.tier = tier;
         let agent = SimAgent::start(config).await.unwrap();
         tokio::time::timeout(LONG, agent.welcomed(1)).await.expect("a welcome");
+        // It is welcomed a moment before it gets leases.
+        let deadline = Instant::now() + LONG;
+        while self.control.nodes().await.unwrap().iter().all(|node| node.node != agent.node()) {
+            assert!(Instant::now() < deadline, "{name} never joined");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
         agent
     }
 
