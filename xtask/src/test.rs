@@ -13,6 +13,7 @@ use crate::{
 /// Installs what the tests need, builds all, runs all, and counts.
 pub(crate) fn run(filter: Option<&str>) -> Result<()> {
     eprintln!("From nothing this takes some 30 minutes on two cores: the build is most of it.");
+    step("format", cargo().args(["fmt", "--all", "--check"]))?;
     install::programs(&[
         "chromium",
         "chromedriver",
@@ -28,7 +29,6 @@ pub(crate) fn run(filter: Option<&str>) -> Result<()> {
     install::npm("contracts")?;
     install::chain_tools()?;
     let mut count = if filter.is_some() { Count::default() } else { contracts::test()? };
-    step("format", cargo().args(["fmt", "--all", "--check"]))?;
     step("build", cargo().args(["build", "--locked", "--workspace", "--all-targets"]))?;
     let rust = nextest(filter)?;
     count.passed += rust.passed;

@@ -58,7 +58,9 @@ pub enum ChainError {
     #[error("name the stablecoin of the exchange: play money is for development chains")]
     NoStablecoin,
     /// A key that everybody knows was to own something on a chain with real money.
-    #[error("everybody knows the key of {0}, a development account: it may do nothing on this chain")]
+    #[error(
+        "everybody knows the key of {0}, a development account: it may do nothing on this chain"
+    )]
     DevelopmentKey(Address),
     /// What was asked for makes no sense to the protocol; nothing was sent.
     #[error("{0}")]

@@ -57,6 +57,13 @@ impl Auditors {
         Ok(Self(AUDITORS.iter().map(start).collect::<Result<_>>()?))
     }
 
+    /// What they wrote: why a verdict is what it is.
+    fn said(&self, grid: &Grid) -> Vec<String> {
+        let log = |account| grid.config().data.join(format!("auditor-{account}.log"));
+        let read = |account| std::fs::read_to_string(log(account)).unwrap_or_default();
+        AUDITORS.into_iter().map(read).collect()
+    }
+
     pub(super) fn count(&self) -> usize {
         self.0.len()
     }
@@ -171,7 +178,11 @@ pub(super) async fn judged(
     .await?;
     let status = claim["state"].as_str().unwrap_or_default().to_owned();
     let votes = claim["panel_votes"].as_array().map_or(0, Vec::len);
-    ensure!(status == "refuted", "the false result was not refuted: {claim}");
+    ensure!(
+        status == "refuted",
+        "the false result was not refuted: {claim}\n{}",
+        auditors.said(grid).join("\n")
+    );
     say(format!(
         "   of {} auditors {votes} were drawn, ran the job and found that {name} lied: {status}",
         auditors.count()

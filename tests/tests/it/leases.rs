@@ -1,7 +1,7 @@
 //! What answers for a service, with real processes: no work without stake, terms that both sign, an
 //! honest supplier that answers an accusation, and a silent one that pays once.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use kinesis_tests::grid::{Grid, GridConfig, Supplier, SupplierConfig, eventually};
 use nix::sys::signal::Signal;
@@ -78,7 +78,7 @@ async fn one_file(folder: PathBuf) -> PathBuf {
     .unwrap()
 }
 
-fn read(path: &PathBuf) -> Value {
+fn read(path: &Path) -> Value {
     serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
 }
 

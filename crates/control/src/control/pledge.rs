@@ -116,7 +116,6 @@ impl Control {
 
     /// The terms for a lease, signed; `Some(None)` where its app asks for none. `None` where the
     /// utility stops first.
-    #[expect(clippy::option_option, reason = "no terms are something else than no time")]
     pub(super) async fn offer_terms(
         &self,
         spec: &LeaseSpec,

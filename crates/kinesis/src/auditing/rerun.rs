@@ -138,10 +138,6 @@ impl Reruns {
     async fn follow(&self, spec: StartSpec) -> Result<Outcome, NotRun> {
         let sandbox = match self.runtime.start(spec).await {
             Ok(sandbox) => sandbox,
-            // What cannot be compiled runs nowhere.
-            Err(error @ (RuntimeError::Compile(_) | RuntimeError::Spec(_))) => {
-                return Ok(Outcome::Failed { reason: error.to_string() });
-            }
             Err(error) => return Err(error.into()),
         };
         match sandbox.ended().await {
@@ -158,11 +154,17 @@ impl Reruns {
                 let outputs = hashed.map_err(|e| NotRun::Broken(e.to_string()))??;
                 Ok(Outcome::Completed { outputs, fuel })
             }
-            Exit::Failed { reason } => Ok(Outcome::Failed { reason }),
-            Exit::Broken { reason } => Err(NotRun::Broken(reason)),
+            Exit::Failed { reason } if is_the_guests(&reason) => Ok(Outcome::Failed { reason }),
+            Exit::Failed { reason } | Exit::Broken { reason } => Err(NotRun::Broken(reason)),
             Exit::Stopped => Err(NotRun::Broken("it was stopped".into())),
         }
     }
+}
+
+/// Whether a job failed by its own doing, as it would everywhere. A machine that is busy, full or out of
+/// memory fails a job too, and must not refute what is true.
+fn is_the_guests(reason: &str) -> bool {
+    ["the job exited with code", "the guest trapped"].iter().any(|own| reason.starts_with(own))
 }
 
 fn hash(files: Vec<(String, PathBuf, u64)>) -> io::Result<Vec<GuestFile>> {
@@ -172,4 +174,27 @@ fn hash(files: Vec<(String, PathBuf, u64)>) -> io::Result<Vec<GuestFile>> {
         Ok(GuestFile { path, hash: ContentHash(*hasher.finalize().as_bytes()), bytes })
     });
     hashed.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_machine_that_is_busy_or_full_refutes_nothing() {
+        for own in ["the job exited with code 3", "the guest trapped: wasm `unreachable`"] {
+            assert!(is_the_guests(own), "{own}");
+        }
+        let ours = [
+            "no instance within 20 s",
+            "out of memory: 64 MiB were granted",
+            "the job wrote more to /out than it may",
+            "the job ran longer than 9 ms",
+        ];
+        for ours in ours {
+            assert!(!is_the_guests(ours), "{ours}");
+        }
+        let failed = Outcome::Failed { reason: "the guest trapped".into() };
+        assert_eq!(failed.output(), (failed_output_hash(), 0));
+    }
 }
