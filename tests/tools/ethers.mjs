@@ -31,6 +31,9 @@ for (const event of [await soon(polled, "a poll"), await soon(pushed, "a push")]
 assert.ok(heads.includes(receipt.blockNumber) || (await soon(new Promise((resolve) => {
   const timer = setInterval(() => heads.includes(receipt.blockNumber) && (clearInterval(timer), resolve(true)), 20);
 }), "a head")));
+// Ethers unsubscribes without waiting; what is asked after it is answered after it.
+await socket.removeAllListeners();
+await socket.getBlockNumber();
 await socket.destroy();
 
 // Reverts carry the contract's own error.
