@@ -112,6 +112,49 @@ fn block(row: &Row) -> Result<IndexedBlock, StoreError> {
     Ok(IndexedBlock { number: row.uint(0)?, hash: row.parse(1, "block hash")? })
 }
 
+/// The newest events of one source that a condition lets through, off the end of an index.
+macro_rules! page {
+    ($source:literal, $also:expr) => {
+        concat!(
+            "SELECT * FROM (SELECT block, log_index, block_hash, txn, address, name, topic0, topic1, \
+             topic2, topic3, body FROM chain_events WHERE chain = $1 AND source = ",
+            $source,
+            " AND (block, log_index) < ($4, $5)",
+            $also,
+            " ORDER BY block DESC, log_index DESC LIMIT $6) AS page"
+        )
+    };
+}
+
+/// The newest of both sources, each once: no two conditions let the same event through.
+macro_rules! newest_events {
+    ($first:expr $(, $more:expr)*) => {
+        concat!(
+            "SELECT * FROM (",
+            page!("$2", $first), " UNION ALL ", page!("$3", $first),
+            $(" UNION ALL ", page!("$2", $more), " UNION ALL ", page!("$3", $more),)*
+            ") AS pages ORDER BY block DESC, log_index DESC LIMIT $6"
+        )
+    };
+}
+
+/// The rest of what is asked for about a party: its events are few enough to be looked through.
+macro_rules! and_any {
+    ($party:literal) => {
+        concat!($party, " AND ($8 = '' OR name = $8) AND ($9 = '' OR address = $9)")
+    };
+}
+
+macro_rules! newest_of_party {
+    () => {
+        newest_events!(
+            and_any!(" AND topic1 = $7"),
+            and_any!(" AND topic2 = $7 AND topic1 <> $7"),
+            and_any!(" AND topic3 = $7 AND topic1 <> $7 AND topic2 <> $7")
+        )
+    };
+}
+
 impl Store {
     /// The block up to which a source was read; `None` at the start.
     ///
@@ -271,7 +314,9 @@ impl Store {
         rows.iter().map(read).collect()
     }
 
-    /// Events of two sources that share no contract, newest first.
+    /// Events of two sources that share no contract, newest first. However many there are, a page is
+    /// read from the end of an index for each source, and where a party is asked for, for each place
+    /// that it may be named in; only these pages are sorted.
     ///
     /// # Errors
     /// Where the database fails.
@@ -284,31 +329,84 @@ impl Store {
         let (block, index) = asked.before.map_or((i64::MAX, i64::MAX), |(block, index)| {
             (i64::try_from(block).unwrap_or(i64::MAX), i64::try_from(index).unwrap_or(i64::MAX))
         });
-        // An empty text stands for any: no name and no topic is empty.
-        let any = |value: Option<String>| value.unwrap_or_default();
-        let rows = self
-            .db
-            .all(
-                "SELECT block, log_index, block_hash, txn, address, name, topic0, topic1, topic2, \
-                 topic3, body FROM chain_events WHERE chain = $1 \
-                 AND (source = $2 OR source = $3) \
-                 AND ($4 = '' OR name = $4) AND ($5 = '' OR address = $5) \
-                 AND ($6 = '' OR topic1 = $6 OR topic2 = $6 OR topic3 = $6) \
-                 AND (block < $7 OR (block = $7 AND log_index < $8)) \
-                 ORDER BY block DESC, log_index DESC LIMIT $9",
-                args![
-                    chain_id,
-                    sources[0],
-                    sources[1],
-                    any(asked.name.clone()),
-                    any(asked.address.map(|address| format!("{address:#x}"))),
-                    any(asked.party.map(|party| party.to_string())),
-                    block,
-                    index,
-                    asked.limit.min(EVENTS_MAX)
-                ],
-            )
-            .await?;
+        let mut values =
+            args![chain_id, sources[0], sources[1], block, index, asked.limit.min(EVENTS_MAX)];
+        let name = asked.name.clone();
+        let address = asked.address.map(|address| format!("{address:#x}"));
+        let sql = match (&asked.party, address, name) {
+            (Some(party), address, name) => {
+                // An empty text stands for any: no name and no address is empty.
+                let any = |value: Option<String>| value.unwrap_or_default();
+                values.extend(args![party.to_string(), any(name), any(address)]);
+                newest_of_party!()
+            }
+            (None, Some(address), Some(name)) => {
+                values.extend(args![address, name]);
+                newest_events!(" AND address = $7 AND name = $8")
+            }
+            (None, Some(address), None) => {
+                values.extend(args![address]);
+                newest_events!(" AND address = $7")
+            }
+            (None, None, Some(name)) => {
+                values.extend(args![name]);
+                newest_events!(" AND name = $7")
+            }
+            (None, None, None) => newest_events!(""),
+        };
+        let rows = self.db.all(sql, values).await?;
         rows.iter().map(read).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whatever is asked for, pages come off the ends of indexes, and nothing but them is sorted.
+    #[tokio::test]
+    async fn the_newest_events_do_not_read_a_whole_table() {
+        let store = Store::open("sqlite::memory:").await.unwrap();
+        let place = args![1_u32, "a", "b", 9_u32, 9_u32, 5_u32];
+        let cases: [(&'static str, _, &[&str]); 5] = [
+            (concat!("EXPLAIN QUERY PLAN ", newest_events!("")), args![], &["autoindex"]),
+            (
+                concat!("EXPLAIN QUERY PLAN ", newest_events!(" AND name = $7")),
+                args!["n"],
+                &["chain_events_named"],
+            ),
+            (
+                concat!("EXPLAIN QUERY PLAN ", newest_events!(" AND address = $7")),
+                args!["c"],
+                &["chain_events_of "],
+            ),
+            (
+                concat!("EXPLAIN QUERY PLAN ", newest_events!(" AND address = $7 AND name = $8")),
+                args!["c", "n"],
+                &["chain_events_of_named"],
+            ),
+            (
+                concat!("EXPLAIN QUERY PLAN ", newest_of_party!()),
+                args!["p", "n", ""],
+                &["chain_events_topic1", "chain_events_topic2", "chain_events_topic3"],
+            ),
+        ];
+        for (sql, more, indexes) in cases {
+            let values = [place.clone(), more].concat();
+            let plan = store.db.all(sql, values).await.unwrap();
+            let steps: Vec<String> = plan.iter().map(|row| row.text(3).unwrap()).collect();
+            let all = steps.join("; ");
+            let read: Vec<&String> =
+                steps.iter().filter(|step| step.contains("chain_events")).collect();
+            assert_eq!(read.len(), 2 * indexes.len(), "{all}");
+            for step in read {
+                let by_its_index = indexes.iter().any(|index| step.contains(index));
+                // From the place on, in order: neither what comes before it nor all is looked at.
+                assert!(by_its_index && step.contains("(block,log_index)<"), "{step}");
+                assert!(step.starts_with("SEARCH"), "{step}");
+            }
+            let sorts = steps.iter().filter(|step| step.contains("TEMP B-TREE")).count();
+            assert!(sorts <= 2 * indexes.len(), "{all}");
+        }
     }
 }

@@ -29,3 +29,15 @@ CREATE INDEX leases_activated ON leases (app, replica, epoch) WHERE activated_at
 
 -- A second attempt at a part, while the first is slow to start.
 ALTER TABLE job_parts ADD COLUMN beside TEXT;
+
+-- The newest events are read from the end of an index, whatever is asked for: none is sorted, and none
+-- is read that is not told, but by whoever asks about one party's events of one name or contract.
+CREATE INDEX chain_events_named ON chain_events (chain, source, name, block, log_index);
+CREATE INDEX chain_events_of ON chain_events (chain, source, address, block, log_index);
+CREATE INDEX chain_events_of_named ON chain_events (chain, source, address, name, block, log_index);
+CREATE INDEX chain_events_topic1 ON chain_events (chain, source, topic1, block, log_index)
+    WHERE topic1 IS NOT NULL;
+CREATE INDEX chain_events_topic2 ON chain_events (chain, source, topic2, block, log_index)
+    WHERE topic2 IS NOT NULL;
+CREATE INDEX chain_events_topic3 ON chain_events (chain, source, topic3, block, log_index)
+    WHERE topic3 IS NOT NULL;

@@ -91,6 +91,7 @@ conformance! {
     roots_cannot_equivocate,
     an_intent_has_one_key_and_one_nonce,
     events_are_read_once_and_taken_back_with_their_blocks,
+    the_newest_events_are_found_by_whatever_they_are_about,
     withdrawals_are_paid_once,
     a_trade_is_posted_once_and_sums_to_zero,
     trades_stay_within_a_day_s_bound_one_at_a_time,

@@ -2,7 +2,8 @@
 
 use kinesis_protocol::B256;
 use kinesis_store::{
-    EventFilter, IndexedBlock, IntentWrite, StoreError, StoredChainEvent, StoredIntent,
+    EventFilter, IndexedBlock, IntentWrite, NewestEvents, StoreError, StoredChainEvent,
+    StoredIntent,
 };
 
 use crate::{Database, fixture::*};
@@ -119,4 +120,61 @@ pub(crate) async fn events_are_read_once_and_taken_back_with_their_blocks(db: Da
     store.unindex(CHAIN, source, None).await.unwrap();
     assert_eq!(store.indexed(CHAIN, source).await.unwrap(), None);
     assert!(store.chain_events(CHAIN, source, &all).await.unwrap().is_empty());
+}
+
+/// Two sources, newest first, each event once, in pages, by whatever it is looked for.
+pub(crate) async fn the_newest_events_are_found_by_whatever_they_are_about(db: Database) {
+    let store = db.open().await;
+    let word = B256::repeat_byte;
+    let told = |block, log_index, contract, name: &str, about: &[u8]| StoredChainEvent {
+        address: supplier(contract),
+        name: Some(name.to_owned()),
+        topics: [0].iter().chain(about).map(|byte| word(*byte)).collect(),
+        ..event(block, log_index, 1)
+    };
+    let ours = [
+        told(1, 0, 1, "Paid", &[5]),
+        told(2, 1, 1, "Redeemed", &[5, 6]),
+        told(4, 0, 1, "Paid", &[6, 5, 5]),
+    ];
+    let others = [
+        told(2, 0, 2, "Paid", &[7, 7, 7]),
+        told(3, 0, 3, "Bonded", &[]),
+        told(4, 1, 2, "Bonded", &[6, 7, 5]),
+    ];
+    let of = [(CHAIN, "ours", &ours), (CHAIN, "others", &others), (1, "ours", &ours)];
+    for (chain, source, events) in of {
+        assert!(store.index(chain, source, None, at(4, 0), events).await.unwrap());
+    }
+    let newest = [&others[2], &ours[2], &others[1], &ours[1], &others[0], &ours[0]];
+    let any = NewestEvents { limit: 100, ..NewestEvents::default() };
+    let paid = NewestEvents { name: Some("Paid".into()), ..any.clone() };
+    let two = NewestEvents { address: Some(supplier(2)), ..any.clone() };
+    let five = NewestEvents { party: Some(word(5)), ..any.clone() };
+    let seven = NewestEvents { party: Some(word(7)), ..any.clone() };
+    let cases: [(NewestEvents, &[&StoredChainEvent]); 9] = [
+        (any.clone(), &newest[..]),
+        (paid.clone(), &[&ours[2], &others[0], &ours[0]]),
+        (two.clone(), &[&others[2], &others[0]]),
+        (NewestEvents { name: Some("Paid".into()), ..two.clone() }, &[&others[0]]),
+        (five.clone(), &[&others[2], &ours[2], &ours[1], &ours[0]]),
+        (seven.clone(), &[&others[2], &others[0]]),
+        (NewestEvents { name: Some("Paid".into()), ..five.clone() }, &[&ours[2], &ours[0]]),
+        (NewestEvents { address: Some(supplier(2)), ..five.clone() }, &[&others[2]]),
+        (NewestEvents { address: Some(supplier(3)), ..seven.clone() }, &[]),
+    ];
+    for (asked, expected) in cases {
+        let sources = ["ours", "others"];
+        let found = store.newest_chain_events(CHAIN, sources, &asked).await.unwrap();
+        assert_eq!(found.iter().collect::<Vec<_>>(), expected, "{asked:?}");
+        let (mut paged, mut before) = (Vec::new(), None);
+        loop {
+            let page = NewestEvents { before, limit: 1, ..asked.clone() };
+            let page = store.newest_chain_events(CHAIN, sources, &page).await.unwrap();
+            let Some(last) = page.last() else { break };
+            before = Some((last.block, last.log_index));
+            paged.extend(page);
+        }
+        assert_eq!(paged, found, "{asked:?}");
+    }
 }
