@@ -259,6 +259,7 @@ impl Control {
         if let Some(market) = control.settle.market() {
             let (config, store) = (control.config.desk.clone(), control.store.clone());
             let desk = Desk::new(config, store, Arc::clone(&market));
+            control.spawn(Self::keep_poking(Arc::clone(&control), Arc::clone(&market)));
             control.spawn(Self::keep_price(Arc::clone(&control), market));
             control.spawn(Self::keep_desk(Arc::clone(&control), desk));
         }

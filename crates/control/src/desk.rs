@@ -17,7 +17,9 @@
 //! not sent.
 //!
 //! A trade is in the store before it is sent, its number is its idempotency key on chain, and its
-//! posting says what the receipt says. Whoever crashes in between asks for the same trade again.
+//! posting says what the receipt says. Whoever crashes in between asks for the same trade again; with
+//! another key, or on another market, nobody can, and the desk says which it has to be. A market that
+//! gave less than it had to is not traded with again, also not after a restart: its trade says so.
 
 use std::{sync::Arc, time::Duration};
 
@@ -27,7 +29,7 @@ use tracing::{info, warn};
 
 use crate::{
     ControlError, SettleError,
-    market::{Holdings, Market, Order},
+    market::{Holdings, Market, Order, TradePlace},
 };
 
 const BP: u32 = 10_000;
@@ -229,15 +231,13 @@ pub struct Desk {
     store: Store,
     market: Arc<dyn Market>,
     not_before_ms: u64,
-    /// Why it does not trade any more.
-    halted: Option<String>,
 }
 
 impl Desk {
     /// A desk; whatever an earlier one left unfinished it finishes first.
     #[must_use]
     pub fn new(config: DeskConfig, store: Store, market: Arc<dyn Market>) -> Self {
-        Self { config, store, market, not_before_ms: 0, halted: None }
+        Self { config, store, market, not_before_ms: 0 }
     }
 
     /// How it trades.
@@ -279,8 +279,15 @@ impl Desk {
         if let Some(open) = self.store.open_trade().await? {
             return self.pursue(open, now_ms).await;
         }
-        if let Some(halted) = &self.halted {
-            return Ok(Round::Held(halted.clone()));
+        let last = self.store.last_traded(&self.market.place()).await?;
+        if let Some(short) = last
+            && is_short(&short, self.market.unit_attousd().await?)
+        {
+            return Ok(Round::Held(format!(
+                "trade {} gave less than the market had to: it is not trusted; trade on another, \
+                 with --exchange",
+                short.number
+            )));
         }
         if self.pauses(now_ms) {
             return Ok(Round::Rest);
@@ -296,8 +303,7 @@ impl Desk {
             Err(why) => return Ok(Round::Held(why.into())),
         };
         let unit = self.market.unit_attousd().await?;
-        // A chain that nothing happens on tells the time of its last block; one may also be ahead.
-        let now_s = self.market.now_s().await?.max(now_ms / 1_000);
+        let now_s = self.now_s(now_ms).await?;
         let Some(plan) = plan(&self.config, wish, price, unit, now_s) else {
             return Ok(Round::Rest);
         };
@@ -306,7 +312,8 @@ impl Desk {
             self.not_before_ms = now_ms.saturating_add(PAUSE_MS);
             return Ok(Round::Held(outside(&plan, quote, unit)));
         }
-        match self.store.begin_trade(&plan, self.config.day_max, now_ms).await? {
+        let place = self.market.place();
+        match self.store.begin_trade(&plan, &place, self.config.day_max, now_ms).await? {
             TradeBegun::Planned(trade) | TradeBegun::Another(trade) => {
                 self.pursue(trade, now_ms).await
             }
@@ -316,9 +323,18 @@ impl Desk {
         }
     }
 
+    /// The time that deadlines are judged by. A chain that nothing happens on tells the time of its
+    /// last block; one may also be ahead.
+    async fn now_s(&self, now_ms: u64) -> Result<u64, ControlError> {
+        Ok(self.market.now_s().await?.max(now_ms / 1_000))
+    }
+
     /// Sends a trade that is in the store, or asks what became of it, and posts that.
     async fn pursue(&mut self, open: DeskTrade, now_ms: u64) -> Result<Round, ControlError> {
         let number = open.number;
+        if open.place != self.market.place() {
+            return Ok(Round::Held(elsewhere(&open)));
+        }
         let NewTrade { side, amount_in, min_out, deadline_s, .. } = open.plan;
         let order = Order { side, amount_in, min_out, deadline_s };
         let unit_attousd = self.market.unit_attousd().await?;
@@ -330,23 +346,26 @@ impl Desk {
                 let refused = self.store.refuse_trade(number, &why, now_ms).await?;
                 return Ok(Round::Refused(refused));
             }
-            Err(SettleError::Pending(_)) => return Ok(Round::Pending(number)),
+            Err(SettleError::Pending(_)) => {
+                // A chain that does not answer makes it no less late.
+                let now_s = self.now_s(now_ms).await.unwrap_or(now_ms / 1_000);
+                let late = now_s > deadline_s;
+                return Ok(if late {
+                    Round::Held(overdue(number))
+                } else {
+                    Round::Pending(number)
+                });
+            }
             Err(error) => return Err(error.into()),
         };
-        let (given, received) = match side {
-            TradeSide::Buy => (traded.usd_units, traded.joule_wei),
-            TradeSide::Sell => (traded.joule_wei, traded.usd_units),
-        };
-        if given > amount_in || received < min_out {
-            // What moved is posted all the same: the books follow the tokens.
-            let why = format!("trade {number} gave less than the market had to: it is not trusted");
-            warn!(given, amount_in, received, min_out, "{why}");
-            self.halted = Some(why);
-        }
         let moved =
             TradeMoved { usd_units: traded.usd_units, joule_wei: traded.joule_wei, unit_attousd };
         let hash = traded.transaction.to_string();
         let done = self.store.finish_trade(number, &moved, &hash, now_ms).await?;
+        if is_short(&done, unit_attousd) {
+            // What moved is posted all the same: the books follow the tokens.
+            warn!(number, amount_in, min_out, ?traded, "a trade gave less than the market had to");
+        }
         info!(
             number,
             side = side.as_str(),
@@ -361,6 +380,40 @@ impl Desk {
 /// A trade's idempotency key on chain.
 fn key(number: u64) -> String {
     format!("desk:{number}")
+}
+
+/// Whether a trade took more than it was given, or gave less than it had to.
+fn is_short(trade: &DeskTrade, unit_attousd: u64) -> bool {
+    let Some(received) = trade.amount_out else { return false };
+    let NewTrade { side, amount_in, min_out, .. } = trade.plan;
+    let (purse, given) = match side {
+        TradeSide::Buy => {
+            let usd = trade.purse_nanousd.unwrap_or_default();
+            (usd.0, amount_in.saturating_mul(unit_attousd.into()))
+        }
+        TradeSide::Sell => (trade.purse_nanojoule.unwrap_or_default().0, amount_in),
+    };
+    // The purse is floored: what left it is what was given, rounded up at most.
+    let left = u128::from(purse.min(0).unsigned_abs());
+    received < min_out || left > given.div_ceil(u128::from(NANO.unsigned_abs()))
+}
+
+/// Why a trade is neither sent nor asked after.
+fn elsewhere(open: &DeskTrade) -> String {
+    let TradePlace { chain_id, sender, market } = open.place;
+    format!(
+        "trade {} of {sender} on the market {market} of chain {chain_id} is not known to have ended, \
+         and only that key can finish it there: start with it and --exchange {market} until it has",
+        open.number
+    )
+}
+
+/// What is said of a trade that takes too long.
+fn overdue(number: u64) -> String {
+    format!(
+        "trade {number} is past its deadline and not final: it is asked after until it is, and nothing \
+         else is traded; see that the chain's endpoint answers and that transactions can be paid for"
+    )
 }
 
 /// Why a trade is not sent.

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use kinesis_protocol::{B256, U256};
-pub use kinesis_store::TradeSide;
+pub use kinesis_store::{TradePlace, TradeSide};
 
 use crate::SettleError;
 
@@ -55,6 +55,9 @@ pub struct Traded {
 /// A market of USD and JOULE, on behalf of the utility.
 #[async_trait]
 pub trait Market: Send + Sync + std::fmt::Debug {
+    /// Who trades here, and where here is.
+    fn place(&self) -> TradePlace;
+
     /// What one JOULE costs.
     ///
     /// # Errors

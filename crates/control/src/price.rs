@@ -4,11 +4,15 @@
 //! and what a supplier is paid that wants USD. A price that one reading says is believed where
 //!
 //! * it lies between two absolute bounds, so that nothing that is no price becomes one;
-//! * it is no further from the last one that was believed than [`PriceLimits::move_bp`] for each
-//!   started [`PriceLimits::move_per`] since: a market that jumps is followed step by step.
+//! * it is no further than [`PriceLimits::move_bp`] from all that was believed in its *period*, and, as
+//!   the first of a new one, in the period before. A period begins with a price and lasts
+//!   [`PriceLimits::move_per`]; after a silence, the first of the next may be so far for each that has
+//!   passed. A market that jumps is followed step by step, and however often it is asked, the price
+//!   moves by 20 % in a period, and across the border of two by no more than twice that, one on the
+//!   other.
 //!
 //! Otherwise, and where the market does not answer, the last one stays. It is in the store before it is
-//! used, and so outlives a restart. After [`PriceLimits::stale_after`] without a price the utility
+//! used, with its period, and so both outlive a restart. After [`PriceLimits::stale_after`] without a price the utility
 //! deploys nothing new and pays no supplier in USD; what runs goes on, and is posted at the last price:
 //! neither its customer nor its supplier did anything wrong, and the supplier's proofs are good on
 //! chain as ever.
@@ -16,6 +20,7 @@
 use std::time::Duration;
 
 use kinesis_protocol::{JoulePrice, U256, money::NANO};
+pub use kinesis_store::BelievedPrice as Believed;
 
 use crate::market::Reading;
 
@@ -28,10 +33,10 @@ pub struct PriceLimits {
     pub min: JoulePrice,
     /// The highest.
     pub max: JoulePrice,
-    /// By how much a price may differ from the last one, up or down, in ten-thousandths of the lower,
-    /// for each started `move_per` since that was read.
+    /// By how much a price may differ from those of its period, up or down, in ten-thousandths of the
+    /// lower.
     pub move_bp: u32,
-    /// See `move_bp`.
+    /// How long a period lasts.
     pub move_per: Duration,
     /// After how long without a price no new work is taken.
     pub stale_after: Duration,
@@ -72,23 +77,30 @@ pub enum PriceRefused {
         /// The highest.
         max: kinesis_protocol::NanoUsd,
     },
-    /// It is too far from the last one.
-    #[error("the market's price went from {last} to {price}, further than is believed at once")]
+    /// It is too far from those before.
+    #[error(
+        "the market's price went from {from} to {price}, further than is believed in that time"
+    )]
     Jump {
-        /// The last one.
-        last: kinesis_protocol::NanoUsd,
+        /// The one before that it is too far from.
+        from: kinesis_protocol::NanoUsd,
         /// The new one.
         price: kinesis_protocol::NanoUsd,
     },
 }
 
-/// A price that was believed, and when it was read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Believed {
-    /// The price.
-    pub price: JoulePrice,
-    /// When it was read, in milliseconds since 1970.
-    pub at_ms: u64,
+/// The same, read now at the latest: a clock that was ahead when it was kept, and is right by now,
+/// would have it never grow old, nor its period end.
+#[must_use]
+pub fn not_ahead(kept: Believed, now_ms: u64) -> Believed {
+    Believed { at_ms: kept.at_ms.min(now_ms), since_ms: kept.since_ms.min(now_ms), ..kept }
+}
+
+/// Whether two prices are within `most_bp` of the lower.
+fn is_near(one: JoulePrice, other: JoulePrice, most_bp: u128) -> bool {
+    let (low, high) = (one.min(other).nanousd(), one.max(other).nanousd());
+    let (low, high) = (u128::from(low.unsigned_abs()), u128::from(high.unsigned_abs()));
+    (high - low).saturating_mul(BP) <= low.saturating_mul(most_bp)
 }
 
 /// The price of a JOULE, as a state machine without I/O.
@@ -130,17 +142,20 @@ impl PriceBook {
         let price = price
             .filter(|price| (min..=max).contains(price))
             .ok_or(PriceRefused::Absurd { attousd, min: usd(min), max: usd(max) })?;
-        if let Some(last) = self.last {
-            let per = self.limits.move_per.as_millis().max(1);
-            let started = 1 + u128::from(now_ms.saturating_sub(last.at_ms)) / per;
-            let most = started.saturating_mul(self.limits.move_bp.into());
-            let (low, high) = (price.min(last.price), price.max(last.price));
-            let (low, high) = (low.nanousd().unsigned_abs(), high.nanousd().unsigned_abs());
-            if u128::from(high - low) * BP > u128::from(low).saturating_mul(most) {
-                return Err(PriceRefused::Jump { last: usd(last.price), price: usd(price) });
-            }
+        let fresh = Believed { price, at_ms: now_ms, low: price, high: price, since_ms: now_ms };
+        let Some(last) = self.last else { return Ok(fresh) };
+        let per = self.limits.move_per.as_millis().max(1);
+        let passed = u128::from(now_ms.saturating_sub(last.since_ms)) / per;
+        let most_bp = passed.max(1).saturating_mul(self.limits.move_bp.into());
+        let far = |from: &JoulePrice| !is_near(*from, price, most_bp);
+        if let Some(from) = [last.low, last.high].into_iter().find(far) {
+            return Err(PriceRefused::Jump { from: usd(from), price: usd(price) });
         }
-        Ok(Believed { price, at_ms: now_ms })
+        if passed > 0 {
+            return Ok(fresh);
+        }
+        let (low, high) = (last.low.min(price), last.high.max(price));
+        Ok(Believed { low, high, since_ms: last.since_ms, ..fresh })
     }
 
     /// Takes over what [`Self::check`] believed.
@@ -234,9 +249,13 @@ mod tests {
         Ok(believed.price)
     }
 
+    fn first(nanousd: i64, at_ms: u64) -> Believed {
+        let price = price(nanousd);
+        Believed { price, at_ms, low: price, high: price, since_ms: at_ms }
+    }
+
     fn book() -> PriceBook {
-        let last = Believed { price: price(10_000_000), at_ms: 1_000 };
-        PriceBook::new(PriceLimits::default(), None, Some(last))
+        PriceBook::new(PriceLimits::default(), None, Some(first(10_000_000, 1_000)))
     }
 
     #[test]
@@ -275,10 +294,46 @@ mod tests {
     fn a_price_that_really_moved_is_reached_step_by_step() {
         let mut book = book();
         let double = mean(20_000_000);
-        assert!(told(&mut book, double, 60_999).is_err());
+        assert!(told(&mut book, double, 61_000).is_err());
         // 100 % is five times 20 %.
-        assert!(told(&mut book, double, 240_999).is_err());
-        assert_eq!(told(&mut book, double, 241_000), Ok(price(20_000_000)));
+        assert!(told(&mut book, double, 300_999).is_err());
+        assert_eq!(told(&mut book, double, 301_000), Ok(price(20_000_000)));
+    }
+
+    #[test]
+    fn a_price_that_creeps_moves_no_further_than_one_that_jumps() {
+        for (up, restarts) in [(true, false), (false, false), (true, true)] {
+            let (mut book, mut now, mut refused) = (book(), 1_000, 0);
+            let mut within = Vec::new();
+            // 20 % every 2 s, as far as it is believed: 120 % a minute would be 1.2^30.
+            while now < 181_000 {
+                now += 2_000;
+                let last = book.market().unwrap();
+                if restarts {
+                    book = PriceBook::new(PriceLimits::default(), None, Some(last));
+                }
+                let last = last.price.nanousd().unsigned_abs();
+                let next = if up { last / 10 * 12 } else { last * 10 / 12 + 1 };
+                refused += usize::from(told(&mut book, mean(next), now).is_err());
+                within.push((now, book.market().unwrap().price.nanousd()));
+            }
+            assert!(refused > 80, "{within:?}");
+            // A step at once, one in each of the two minutes that followed, one at the end of the third.
+            let (_, end) = within[within.len() - 1];
+            let moved = if up { end * 1_000 / 10_000_000 } else { 10_000_000 * 1_000 / end };
+            assert!(moved <= 1_729, "{moved}: {within:?}");
+            // The market is followed all the same.
+            assert!(moved > 1_400, "{moved}: {within:?}");
+        }
+    }
+
+    #[test]
+    fn a_price_of_the_future_is_one_of_now() {
+        let kept = not_ahead(first(10_000_000, u64::MAX), 5_000);
+        assert_eq!(kept, first(10_000_000, 5_000));
+        let book = PriceBook::new(PriceLimits::default(), None, Some(kept));
+        assert!(book.is_stale(605_001));
+        assert_eq!(not_ahead(kept, 9_000), kept);
     }
 
     #[test]
@@ -293,8 +348,8 @@ mod tests {
 
     #[test]
     fn a_fixed_price_wins_and_never_ages() {
-        let last = Believed { price: price(5), at_ms: 0 };
-        let mut book = PriceBook::new(PriceLimits::default(), Some(price(7)), Some(last));
+        let last = Some(first(5, 0));
+        let mut book = PriceBook::new(PriceLimits::default(), Some(price(7)), last);
         assert_eq!((book.in_use(), book.age_ms(u64::MAX)), (Some(price(7)), None));
         assert!(!book.is_stale(u64::MAX));
         assert!(book.is_market_stale(u64::MAX));
@@ -322,40 +377,70 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever a market says, whenever: the price in use is one it said, within the bounds, and
-        /// never further from the one before than the time since allows.
+        /// Whatever a market says, whenever, and however often the utility is restarted: the price in
+        /// use is one it said, within the bounds; within any minute no two that were believed are
+        /// further apart than twice 20 %, one on the other, and each further minute adds one more.
         #[test]
         fn whatever_a_market_says(
-            says in prop::collection::vec(
-                (prop_oneof![Just(0_u128), Just(u128::MAX), 1..10_u128.pow(30)], 0..200_000_u64),
-                1..60,
-            ),
+            says in prop::collection::vec((say(), 0..9_u8, any::<bool>()), 1..120),
         ) {
             let limits = PriceLimits::default();
             let mut book = PriceBook::new(limits, None, None);
-            let mut now = 0;
-            for (attousd, passes) in says {
-                now += passes;
+            let (mut now, mut believed) = (0, Vec::<(u64, i64)>::new());
+            for ((says, passes), pause, restart) in says {
+                now += if pause == 0 { passes } else { passes % 5_000 };
                 let before = book.market();
-                if let Ok(believed) = book.check(Reading::Mean(U256::from(attousd)), now) {
-                    book.believe(believed);
+                if restart {
+                    book = PriceBook::new(limits, None, before);
+                }
+                let last = before.map_or(10_000_000, |last| last.price.nanousd().unsigned_abs());
+                let attousd = match says {
+                    Say::Price(attousd) => attousd,
+                    Say::Share(bp) => u128::from(last) * u128::from(bp) * 100_000,
+                };
+                if let Ok(price) = told(&mut book, Reading::Mean(U256::from(attousd)), now) {
                     prop_assert_eq!(
-                        u128::from(believed.price.nanousd().unsigned_abs()),
+                        u128::from(price.nanousd().unsigned_abs()),
                         attousd / u128::from(NANO.unsigned_abs())
                     );
-                    prop_assert!((limits.min..=limits.max).contains(&believed.price));
-                    if let Some(before) = before {
-                        let steps = 1 + (now - before.at_ms) / 60_000;
-                        let (a, b) = (before.price.nanousd(), believed.price.nanousd());
-                        let (low, high) = (i128::from(a.min(b)), i128::from(a.max(b)));
-                        prop_assert!((high - low) * 5 <= low * i128::from(steps));
-                    }
+                    prop_assert!((limits.min..=limits.max).contains(&price));
+                    believed.push((now, price.nanousd()));
                 } else {
                     prop_assert_eq!(book.market(), before);
                 }
                 book.turn();
                 prop_assert_eq!(book.in_use(), book.market().map(|last| last.price));
             }
+            for (i, (then, one)) in believed.iter().enumerate() {
+                for (at, other) in &believed[i..] {
+                    let (low, high) = (*one.min(other), *one.max(other));
+                    let minutes = i32::try_from((at - then) / 60_000).unwrap();
+                    let most = 1.2_f64.powi(minutes.saturating_add(2)) * (1.0 + 1e-9);
+                    let ratio = high as f64 / low as f64;
+                    prop_assert!(ratio <= most, "{} to {} in {} ms", one, other, at - then);
+                }
+            }
         }
+    }
+
+    #[derive(Debug, Clone, Copy)]
+    enum Say {
+        /// This.
+        Price(u128),
+        /// So many ten-thousandths of what was believed last.
+        Share(u16),
+    }
+
+    /// What a market says, and how long after the last time.
+    fn say() -> impl Strategy<Value = (Say, u64)> {
+        let say = prop_oneof![
+            1 => Just(Say::Price(0)),
+            1 => Just(Say::Price(u128::MAX)),
+            2 => (1..10_u128.pow(30)).prop_map(Say::Price),
+            12 => (12_000..=12_000_u16).prop_map(Say::Share),
+            6 => (8_334..=12_000_u16).prop_map(Say::Share),
+            2 => (5_000..20_000_u16).prop_map(Say::Share),
+        ];
+        (say, 0..400_000_u64)
     }
 }

@@ -1,4 +1,4 @@
-//! The desk's trades with the market of USD and JOULE, and the price of a JOULE.
+//! The desk's trades with the market of USD and JOULE.
 //!
 //! ```text
 //! begin_trade: planned --(its transaction is final)--> finish_trade: posted, once
@@ -11,13 +11,14 @@
 //! decimals than the ledger: what the purse holds beyond its billionths is carried from trade to trade
 //! as *dust*, floored once and never lost.
 
-use kinesis_protocol::{JoulePrice, NanoJoule, NanoUsd, money::NANO};
+use kinesis_protocol::{Address, JoulePrice, NanoJoule, NanoUsd, money::NANO};
 use serde::{Deserialize, Serialize};
 
 use crate::{
     LedgerAccount, Store, StoreError,
     db::{Row, Tx, args},
     ledger::Entry,
+    prices::price,
 };
 
 /// How far back a day's bound looks.
@@ -56,11 +57,25 @@ pub struct NewTrade {
     pub price: JoulePrice,
 }
 
+/// Who trades, and where. Only the same one there can say what became of a trade, or send it again
+/// without its happening twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TradePlace {
+    /// The chain.
+    pub chain_id: u64,
+    /// Who sends.
+    pub sender: Address,
+    /// The market.
+    pub market: Address,
+}
+
 /// A trade, and what became of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeskTrade {
     /// Its number: counts up from 1, and is its key on chain.
     pub number: u64,
+    /// Who trades, and where.
+    pub place: TradePlace,
     /// As it was planned.
     pub plan: NewTrade,
     /// When it was planned.
@@ -145,13 +160,9 @@ impl DeskBooks {
 macro_rules! trade_columns {
     () => {
         "SELECT number, side, amount_in, min_out, deadline_s, worth_nanousd, price_nanousd, \
-         planned_at_ms, ended_at_ms, amount_out, purse_nanousd, purse_nanojoule, txn, reason \
-         FROM desk_trades"
+         planned_at_ms, ended_at_ms, amount_out, purse_nanousd, purse_nanojoule, txn, reason, \
+         chain_id, sender, market FROM desk_trades"
     };
-}
-
-fn price(nanousd: i64) -> Result<JoulePrice, StoreError> {
-    JoulePrice::new(nanousd).ok_or_else(|| StoreError::corrupt("price", nanousd))
 }
 
 fn read(row: &Row) -> Result<DeskTrade, StoreError> {
@@ -159,6 +170,11 @@ fn read(row: &Row) -> Result<DeskTrade, StoreError> {
     let amount_out = amount_out.map(|text| text.parse::<u128>()).transpose();
     Ok(DeskTrade {
         number: row.uint(0)?,
+        place: TradePlace {
+            chain_id: row.uint(14)?,
+            sender: row.parse(15, "address")?,
+            market: row.parse(16, "address")?,
+        },
         plan: NewTrade {
             side: row.parse(1, "side of a trade")?,
             amount_in: row.parse(2, "amount")?,
@@ -210,6 +226,7 @@ impl Store {
     pub async fn begin_trade(
         &self,
         plan: &NewTrade,
+        place: &TradePlace,
         day_max: NanoUsd,
         at_ms: u64,
     ) -> Result<TradeBegun, StoreError> {
@@ -229,8 +246,9 @@ impl Store {
         let number = row.map_or(Ok(0), |row| row.uint(0))? + 1;
         tx.run(
             "INSERT INTO desk_trades (number, side, amount_in, min_out, deadline_s, \
-             worth_nanousd, price_nanousd, planned_at_ms, open) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 1)",
+             worth_nanousd, price_nanousd, planned_at_ms, open, \
+             chain_id, sender, market) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 1, $9, $10, $11)",
             args![
                 number,
                 plan.side.as_str(),
@@ -239,7 +257,10 @@ impl Store {
                 plan.deadline_s,
                 plan.worth_nanousd.0,
                 plan.price.nanousd(),
-                at_ms
+                at_ms,
+                place.chain_id,
+                place.sender.to_string(),
+                place.market.to_string()
             ],
         )
         .await?;
@@ -255,6 +276,20 @@ impl Store {
     pub async fn open_trade(&self) -> Result<Option<DeskTrade>, StoreError> {
         let sql = concat!(trade_columns!(), " WHERE open = 1");
         self.db.one(sql, args![]).await?.map(|row| read(&row)).transpose()
+    }
+
+    /// The newest trade on a market that happened, whoever sent it.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn last_traded(&self, place: &TradePlace) -> Result<Option<DeskTrade>, StoreError> {
+        let sql = concat!(
+            trade_columns!(),
+            " WHERE chain_id = $1 AND market = $2 AND amount_out IS NOT NULL \
+             ORDER BY number DESC LIMIT 1"
+        );
+        let row = self.db.one(sql, args![place.chain_id, place.market.to_string()]).await?;
+        row.map(|row| read(&row)).transpose()
     }
 
     /// Posts what a trade moved, once; finished again it returns what was recorded first.
@@ -380,37 +415,6 @@ impl Store {
             }
         }
         Ok(books)
-    }
-
-    /// Keeps the price that a series settles by, before it does.
-    ///
-    /// # Errors
-    /// Where the database fails.
-    pub async fn save_price(
-        &self,
-        series: u64,
-        price: JoulePrice,
-        read_at_ms: u64,
-    ) -> Result<(), StoreError> {
-        let mut tx = self.db.begin().await?;
-        tx.run(
-            "INSERT INTO joule_prices (series, price_nanousd, read_at_ms) VALUES ($1, $2, $3) \
-             ON CONFLICT (series) DO UPDATE SET price_nanousd = excluded.price_nanousd, \
-             read_at_ms = excluded.read_at_ms",
-            args![series, price.nanousd(), read_at_ms],
-        )
-        .await?;
-        tx.commit().await
-    }
-
-    /// The price that a series settled by last, and when it was read.
-    ///
-    /// # Errors
-    /// Where the database fails.
-    pub async fn last_price(&self, series: u64) -> Result<Option<(JoulePrice, u64)>, StoreError> {
-        let sql = "SELECT price_nanousd, read_at_ms FROM joule_prices WHERE series = $1";
-        let row = self.db.one(sql, args![series]).await?;
-        row.map(|row| Ok((price(row.int(0)?)?, row.uint(1)?))).transpose()
     }
 }
 

@@ -23,7 +23,8 @@
 //! | [`shown`] | what pages show, at a cost that does not grow |
 //! | [`billing`] | usage turned into postings |
 //! | [`payments`] | ticks, signed roots, earnings, withdrawals |
-//! | [`desk`] | trades with the market, the price of a JOULE |
+//! | [`desk`] | trades with the market |
+//! | [`prices`] | what one JOULE costs |
 //! | [`intents`] | transactions that are to happen once |
 //! | [`chain_events`] | what contracts told |
 //! | [`ledger`] | double entry, totals, the audit |
@@ -73,6 +74,7 @@ pub mod leases;
 pub mod ledger;
 pub mod nodes;
 pub mod payments;
+pub mod prices;
 mod schema;
 pub mod shown;
 
@@ -84,7 +86,7 @@ pub use billing::{
 };
 pub use chain_events::{EventFilter, IndexedBlock, NewestEvents, StoredChainEvent};
 pub use db::{Engine, Work};
-pub use desk::{DeskBooks, DeskTrade, NewTrade, TradeBegun, TradeMoved, TradeSide};
+pub use desk::{DeskBooks, DeskTrade, NewTrade, TradeBegun, TradeMoved, TradePlace, TradeSide};
 pub use error::StoreError;
 pub use events::StoredEvent;
 pub use intents::{IntentWrite, StoredIntent};
@@ -93,6 +95,7 @@ pub use leases::{Lease, LeaseRole, NewLease, Terms};
 pub use ledger::{Audit, LedgerAccount, Totals};
 pub use nodes::NodeRecord;
 pub use payments::{Earning, Withdrawal};
+pub use prices::BelievedPrice;
 pub use shown::{AppSums, Attempt, Progress, VersionHead};
 
 /// The database of a utility. Cheap to clone; all clones share its connections.

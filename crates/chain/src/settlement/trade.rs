@@ -142,12 +142,18 @@ impl Settlement {
         }
     }
 
-    /// Has a market note its price.
+    /// Has a market note its price. One that was begun before, by a call that did not see it mined or
+    /// before a restart, is finished instead, and `None` returned: it noted a price of now.
     ///
     /// # Errors
     /// Where the endpoint fails.
-    pub async fn poke_market(&self, market: Address) -> Result<B256, ChainError> {
-        self.send("poke", market, &Exchange::pokeCall {}).await
+    pub async fn poke_market(&self, market: Address) -> Result<Option<B256>, ChainError> {
+        self.client().await?;
+        let kind = format!("poke:{market:#x}");
+        if self.sender.finish(&format!("{kind}:")).await? {
+            return Ok(None);
+        }
+        self.send(&kind, market, &Exchange::pokeCall {}).await.map(Some)
     }
 
     /// How much of a token an address holds, in the token's smallest unit.
@@ -203,7 +209,7 @@ impl Settlement {
         };
         if known.is_none() {
             let token = if order.side == Side::Buy { tokens.usd } else { joule };
-            self.allow(key, token, market, order.amount_in).await?;
+            self.allow(token, market, order.amount_in).await?;
         }
         let (amount_in, min_out) = (order.amount_in, order.min_out);
         let receipt = match order.side {
@@ -225,14 +231,11 @@ impl Settlement {
         Ok(Traded { usd_units, joule_wei, transaction: receipt.transaction_hash })
     }
 
-    /// Lets `spender` take this much, where it may not yet.
-    async fn allow(
-        &self,
-        key: &str,
-        token: Address,
-        spender: Address,
-        value: U256,
-    ) -> Result<(), ChainError> {
+    /// Lets `spender` take this much, where it may not yet. What was begun before is finished first:
+    /// while nothing is mined, no call adds another transaction.
+    async fn allow(&self, token: Address, spender: Address, value: U256) -> Result<(), ChainError> {
+        let kind = format!("allow:{token:#x}:{spender:#x}");
+        self.sender.finish(&format!("{kind}:")).await?;
         let allowance = Joule::allowanceCall { owner: self.address(), spender };
         let allowed = self.read(token, &allowance).await?;
         if allowed >= value {
@@ -241,11 +244,10 @@ impl Settlement {
         if !allowed.is_zero() {
             // Some stablecoins change an allowance only from or to nothing.
             let none = Joule::approveCall { spender, value: U256::ZERO };
-            self.submit(&intent_key("disallow"), token, &none, Until::Mined).await?;
+            self.submit(&intent_key(&kind), token, &none, Until::Mined).await?;
         }
-        let key = intent_key(&format!("{key}:allow"));
         let approve = Joule::approveCall { spender, value };
-        self.submit(&key, token, &approve, Until::Mined).await.map(drop)
+        self.submit(&intent_key(&kind), token, &approve, Until::Mined).await.map(drop)
     }
 }
 

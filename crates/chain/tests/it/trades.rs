@@ -1,16 +1,18 @@
 //! Trades with the exchange and a utility's escrow, as their commands make them; and runs of commands,
 //! which happen once.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use alloy::primitives::{Address, U256};
 use kinesis_chain::{
-    ChainError, FileJournal, Joules, Key, MemoryJournal, Protocol, deploy, dev,
+    ChainError, FileJournal, Finality, Joules, Journal as _, Key, MemoryJournal, Protocol,
+    SendPolicy, Settlement, Until, deploy, dev,
     protocol::exchange::{Give, TradeBounds, usd_units},
+    settlement::{Order, Side},
 };
 use serde_json::json;
 
-use crate::support::{Chain, embedded, joule, result};
+use crate::support::{Chain, anvil_with, embedded, joule, result};
 
 struct World {
     chain: Chain,
@@ -175,4 +177,53 @@ async fn a_trade_that_is_gone_on_with_is_not_made_twice() {
     assert_eq!((again.transaction, again.received), (first.transaction, first.received));
     let Give::Usd(units) = first.received else { panic!("USD was bought") };
     assert_eq!(run().usd_balance(to).await.unwrap(), units);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn while_nothing_is_mined_a_desk_adds_no_transaction() {
+    let Some(chain) = anvil_with(&[]).await else { return };
+    let contracts = deploy(&chain.url, &dev::key(0)).await.unwrap();
+    let at = contracts.protocol().unwrap();
+    let acts =
+        |key: Key| Settlement::new(&chain.url, contracts.chain_id, contracts.escrow, key).unwrap();
+    let journal = Arc::new(MemoryJournal::default());
+    let policy = SendPolicy {
+        finality: Finality::Confirmations(1),
+        wait_max: Duration::from_millis(500),
+        ..SendPolicy::default()
+    };
+    let desk = acts(dev::key(4)).with_journal(journal.clone()).with_policy(policy.clone());
+    let own = desk.address();
+    acts(dev::key(0)).mint_play(at.usd, own, usd("100")).await.unwrap();
+    let tokens = desk.market_tokens(at.exchange).await.unwrap();
+    let order = Order {
+        side: Side::Buy,
+        amount_in: usd("20"),
+        min_out: U256::ONE,
+        deadline_s: desk.now_s().await.unwrap() + 100_000,
+    };
+    let open = async || journal.open(contracts.chain_id, own).await.unwrap().len();
+    result(&chain.url, "evm_setAutomine", json!([false])).await;
+    for _ in 0..3 {
+        let poked = desk.poke_market(at.exchange).await;
+        assert!(matches!(poked, Err(ChainError::NoReceipt(_))), "{poked:?}");
+        assert_eq!(open().await, 1);
+    }
+    // Nor does the next trade ask again for what one before it asked for.
+    for key in ["desk:1", "desk:1", "desk:2"] {
+        let traded = desk.trade_once(key, &tokens, &order, Until::Final).await;
+        assert!(matches!(traded, Err(ChainError::NoReceipt(_))), "{traded:?}");
+        assert_eq!(open().await, 2);
+    }
+    result(&chain.url, "evm_setAutomine", json!([true])).await;
+    result(&chain.url, "evm_mine", json!([])).await;
+    let patient = SendPolicy { wait_max: Duration::from_secs(30), ..policy };
+    let desk = desk.with_policy(patient);
+    assert_eq!(desk.poke_market(at.exchange).await.unwrap(), None, "it was poked by then");
+    assert!(desk.poke_market(at.exchange).await.unwrap().is_some());
+    let traded = desk.trade_once("desk:2", &tokens, &order, Until::Final).await.unwrap();
+    assert_eq!(traded.usd_units, usd("20"));
+    // Two pokes, one allowance, one trade.
+    let sent = result(&chain.url, "eth_getTransactionCount", json!([own, "latest"])).await;
+    assert_eq!(sent, "0x4");
 }

@@ -14,7 +14,7 @@ use tokio::{sync::OnceCell, time::Instant};
 use super::chain;
 use crate::{
     SettleError,
-    market::{Holdings, Market, Order, Reading, TradeSide, Traded},
+    market::{Holdings, Market, Order, Reading, TradePlace, TradeSide, Traded},
 };
 
 /// A market on a chain, on behalf of a utility.
@@ -52,6 +52,11 @@ fn small(amount: U256) -> u128 {
 
 #[async_trait]
 impl Market for ChainMarket {
+    fn place(&self) -> TradePlace {
+        let (chain_id, sender) = (self.utility.chain_id(), self.utility.address());
+        TradePlace { chain_id, sender, market: self.market }
+    }
+
     async fn price(&self) -> Result<Reading, SettleError> {
         self.tokens().await?;
         Ok(match self.utility.market_price(self.market).await.map_err(chain)? {

@@ -14,7 +14,7 @@ use crate::{
     ControlConfig, ControlError,
     api::{PriceSource, PriceView},
     market::Market,
-    price::{Believed, PriceBook},
+    price::{Believed, PriceBook, not_ahead},
     settle::Settle,
 };
 
@@ -52,7 +52,7 @@ pub(super) async fn open_book(
 ) -> Result<(PriceBook, JoulePrice), ControlError> {
     config.desk.validate().map_err(ControlError::Invalid)?;
     let series = settle.payer().series;
-    let last = store.last_price(series).await?.map(|(price, at_ms)| Believed { price, at_ms });
+    let last = store.last_price(series).await?.map(|kept| not_ahead(kept, clock.now_ms()));
     let mut book = PriceBook::new(config.price, config.joule_price, last);
     if let Some(market) = settle.market() {
         let patience = if book.in_use().is_some() { FIRST_LOOK } else { CHAIN_TIMEOUT };
@@ -60,7 +60,7 @@ pub(super) async fn open_book(
         loop {
             match ask(market.as_ref(), &book, clock).await {
                 Ok(believed) => {
-                    store.save_price(series, believed.price, believed.at_ms).await?;
+                    store.save_price(series, &believed).await?;
                     book.believe(believed);
                     break;
                 }
@@ -128,6 +128,24 @@ impl Control {
         }
     }
 
+    /// Has the market note its price. In a task of its own: a transaction that is not mined keeps
+    /// nobody from reading.
+    pub(super) async fn keep_poking(self: Arc<Self>, market: Arc<dyn Market>) {
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(self.config.price.every) => {}
+                () = self.stopping.cancelled() => return,
+            }
+            let poked = tokio::select! {
+                poked = market.poke() => poked,
+                () = self.stopping.cancelled() => return,
+            };
+            if let Err(problem) = poked {
+                warn!(error = ?problem, "the market could not be told to note its price");
+            }
+        }
+    }
+
     /// Follows the market's price.
     pub(super) async fn keep_price(self: Arc<Self>, market: Arc<dyn Market>) {
         let mut saved = self.prices.lock().market();
@@ -138,27 +156,21 @@ impl Control {
                 () = self.stopping.cancelled() => return,
             }
             let book = self.prices.lock().clone();
-            let look = async {
-                if let Err(problem) = market.poke().await {
-                    warn!(error = ?problem, "the market could not be told to note its price");
-                }
-                ask(market.as_ref(), &book, self.clock).await
-            };
             let asked = tokio::select! {
-                asked = look => asked,
+                asked = ask(market.as_ref(), &book, self.clock) => asked,
                 () = self.stopping.cancelled() => return,
             };
             match asked {
                 Ok(believed) => {
                     let due = saved.is_none_or(|saved| {
                         saved.price != believed.price
+                            || saved.since_ms != believed.since_ms
                             || believed.at_ms.saturating_sub(saved.at_ms) >= SAVE_EVERY_MS
                     });
                     // A price is in the store before it is used.
                     if due {
                         let series = self.payer.series;
-                        let (price, at_ms) = (believed.price, believed.at_ms);
-                        if let Err(problem) = self.store.save_price(series, price, at_ms).await {
+                        if let Err(problem) = self.store.save_price(series, &believed).await {
                             warn!(error = ?problem, "a price could not be kept: it is not used");
                             continue;
                         }

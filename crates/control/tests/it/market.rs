@@ -18,7 +18,7 @@ use kinesis_control::{
     SettleError,
     api::{DeskView, PriceSource},
     desk::{Desk, DeskConfig, Round, Stock},
-    market::{Holdings, Market, Order, Reading, TradeSide, Traded},
+    market::{Holdings, Market, Order, Reading, TradePlace, TradeSide, Traded},
     price::{PriceBook, PriceLimits},
 };
 use kinesis_protocol::{
@@ -221,7 +221,7 @@ async fn the_price_that_is_used_follows_the_market_and_survives_a_restart() {
     let desk = until(&control, "dearer", |desk| desk.price.price_nanousd > dear).await;
     assert!(before < dear && desk.price.source == PriceSource::Market);
     control.shutdown().await;
-    let (kept, _) = scene.store.last_price(SERIES).await.unwrap().unwrap();
+    let kept = scene.store.last_price(SERIES).await.unwrap().unwrap().price;
     assert!(kept > dear);
     // The chain is away: the price is the one that was settled by last, not one from nowhere.
     let contracts = scene.contracts;
@@ -341,6 +341,9 @@ struct Sandwiched {
 
 #[async_trait]
 impl Market for Sandwiched {
+    fn place(&self) -> TradePlace {
+        self.real.place()
+    }
     async fn price(&self) -> Result<Reading, SettleError> {
         self.real.price().await
     }
@@ -404,7 +407,7 @@ async fn a_trade_that_is_mined_and_not_posted_is_posted_once_after_a_restart() {
     let now_s = market.now_s().await.unwrap();
     let wish = kinesis_control::desk::Wish::Buy(NanoUsd(20 * NANO));
     let plan = kinesis_control::desk::plan(&config, wish, price, 1_000_000_000_000, now_s).unwrap();
-    scene.store.begin_trade(&plan, config.day_max, 5).await.unwrap();
+    scene.store.begin_trade(&plan, &market.place(), config.day_max, 5).await.unwrap();
     let kinesis_store::NewTrade { side, amount_in, min_out, deadline_s, .. } = plan;
     let order = Order { side, amount_in, min_out, deadline_s };
     let traded = market.trade("desk:1", &order).await.unwrap();

@@ -6,13 +6,22 @@ ALTER TABLE ledger_transactions ADD COLUMN price_nanousd BIGINT;
 CREATE TABLE joule_prices (
     series BIGINT PRIMARY KEY,
     price_nanousd BIGINT NOT NULL,
-    read_at_ms BIGINT NOT NULL
+    read_at_ms BIGINT NOT NULL,
+    -- What was believed since `since_ms`: how far the next price may be from it does not begin anew
+    -- with a process.
+    low_nanousd BIGINT NOT NULL,
+    high_nanousd BIGINT NOT NULL,
+    since_ms BIGINT NOT NULL
 );
 
 -- Trades of the desk, each planned here before anything is sent. Amounts in tokens' smallest units
 -- are decimal text: they have more digits than a BIGINT.
 CREATE TABLE desk_trades (
     number BIGINT PRIMARY KEY,
+    -- Who trades, and where: nobody else can say what became of it.
+    chain_id BIGINT NOT NULL,
+    sender TEXT NOT NULL,
+    market TEXT NOT NULL,
     -- `buy`: USD is given for JOULE; `sell`: JOULE for USD.
     side TEXT NOT NULL,
     amount_in TEXT NOT NULL,

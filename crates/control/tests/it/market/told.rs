@@ -7,7 +7,8 @@ use kinesis_chain::Key;
 use kinesis_control::{
     ControlError, Cover, Payer, Redemption, Settle, SettleError,
     api::{ArtifactRef, DeployRequest, PriceSource},
-    market::{Holdings, Market, Order, Reading, TradeSide, Traded},
+    market::{Holdings, Market, Order, Reading, TradePlace, TradeSide, Traded},
+    price::Believed,
 };
 use kinesis_protocol::{
     Address, ContentHash, JoulePrice, NanoUsd, PaymentRoot, Signature, SignedRoot, U256,
@@ -34,6 +35,14 @@ struct ToldSettle(Arc<Told>);
 
 #[async_trait]
 impl Market for ToldMarket {
+    fn place(&self) -> TradePlace {
+        let Payer { utility: sender, chain_id, .. } = ToldSettle(Arc::clone(&self.0)).payer();
+        TradePlace { chain_id, sender, market: Address::repeat_byte(6) }
+    }
+    /// No transaction is ever mined: the price is followed all the same.
+    async fn poke(&self) -> Result<(), SettleError> {
+        std::future::pending().await
+    }
     async fn price(&self) -> Result<Reading, SettleError> {
         self.0.says.lock().ok_or(SettleError::Chain("nobody answers".into()))
     }
@@ -142,6 +151,21 @@ async fn a_market_that_lies_or_is_away_changes_nothing_and_in_the_end_no_new_wor
     let desk = until(&fixed, "looked at", |desk| desk.stock.is_some()).await;
     assert_eq!((desk.price.source, desk.price.age_ms), (PriceSource::Fixed, None));
     fixed.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_price_kept_by_a_clock_that_was_ahead_grows_old() {
+    let told = Arc::new(Told { key: Key::random(), says: Mutex::new(None) });
+    let store = Store::open("sqlite::memory:").await.unwrap();
+    let (price, ahead) = (JoulePrice::new(10_000_000).unwrap(), 100_000_000_000_000);
+    let kept = Believed { price, at_ms: ahead, low: price, high: price, since_ms: ahead };
+    store.save_price(SERIES, &kept).await.unwrap();
+    let mut config = quick();
+    config.price.stale_after = Duration::from_millis(800);
+    let control = start(Arc::new(ToldSettle(told)), &store, config).await;
+    assert_eq!(control.price(), price);
+    until(&control, "stale", |desk| desk.price.stale).await;
+    control.shutdown().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

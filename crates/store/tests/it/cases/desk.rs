@@ -1,13 +1,22 @@
 //! The desk: trades that are planned, sent, and posted once; the price they and the ticks have.
 
-use kinesis_protocol::{JoulePrice, NanoJoule, NanoUsd};
-use kinesis_store::{DeskTrade, NewTrade, Store, StoreError, TradeBegun, TradeMoved, TradeSide};
+use kinesis_protocol::{Address, JoulePrice, NanoJoule, NanoUsd};
+use kinesis_store::{
+    BelievedPrice, DeskTrade, NewTrade, Store, StoreError, TradeBegun, TradeMoved, TradePlace,
+    TradeSide,
+};
 
 use crate::{Database, fixture::*};
 
 const DAY_MS: u64 = 86_400_000;
 /// A stablecoin of six decimals.
 const UNIT_ATTOUSD: u64 = 1_000_000_000_000;
+
+const PLACE: TradePlace = TradePlace {
+    chain_id: 31_337,
+    sender: Address::repeat_byte(0xAB),
+    market: Address::repeat_byte(0xCD),
+};
 
 fn plan(side: TradeSide, dollars: u64) -> NewTrade {
     let worth_nanousd = NanoUsd(i64::try_from(dollars).unwrap() * 1_000_000_000);
@@ -21,7 +30,7 @@ fn plan(side: TradeSide, dollars: u64) -> NewTrade {
 }
 
 async fn planned(store: &Store, plan: &NewTrade, at_ms: u64) -> DeskTrade {
-    match store.begin_trade(plan, NanoUsd(1_000_000_000_000), at_ms).await.unwrap() {
+    match store.begin_trade(plan, &PLACE, NanoUsd(1_000_000_000_000), at_ms).await.unwrap() {
         TradeBegun::Planned(trade) => trade,
         other => panic!("{other:?}"),
     }
@@ -32,6 +41,8 @@ pub(crate) async fn a_trade_is_posted_once_and_sums_to_zero(db: Database) {
     let before = store.totals().await.unwrap();
     let buy = planned(&store, &plan(TradeSide::Buy, 20), 5).await;
     assert_eq!((buy.number, buy.is_open(), buy.amount_out), (1, true, None));
+    assert_eq!(buy.place, PLACE);
+    assert_eq!(store.last_traded(&PLACE).await.unwrap(), None);
     assert_eq!(store.open_trade().await.unwrap(), Some(buy.clone()));
     // A third of a billionth is left over.
     let moved = TradeMoved {
@@ -71,6 +82,12 @@ pub(crate) async fn a_trade_is_posted_once_and_sums_to_zero(db: Database) {
         Err(StoreError::NotFound { .. })
     ));
 
+    // The newest that happened there, whoever sent it.
+    let elsewhere = TradePlace { market: Address::repeat_byte(0xCE), ..PLACE };
+    let other_key = TradePlace { sender: Address::ZERO, ..PLACE };
+    assert_eq!(store.last_traded(&other_key).await.unwrap(), Some(done));
+    assert_eq!(store.last_traded(&elsewhere).await.unwrap(), None);
+
     let books = store.desk_books().await.unwrap();
     assert_eq!(books.purse_nanousd, NanoUsd(-15_015_000_000));
     assert_eq!(books.purse_nanojoule, NanoJoule(1_494_000_000_001));
@@ -85,7 +102,7 @@ pub(crate) async fn trades_stay_within_a_day_s_bound_one_at_a_time(db: Database)
     let store = db.open().await;
     let day_max = NanoUsd(50_000_000_000);
     let begin = async |dollars, at_ms| {
-        store.begin_trade(&plan(TradeSide::Buy, dollars), day_max, at_ms).await.unwrap()
+        store.begin_trade(&plan(TradeSide::Buy, dollars), &PLACE, day_max, at_ms).await.unwrap()
     };
     let moved = |dollars: u128| TradeMoved {
         usd_units: dollars * 1_000_000,
@@ -112,7 +129,7 @@ pub(crate) async fn trades_stay_within_a_day_s_bound_one_at_a_time(db: Database)
         NewTrade { min_out: 0, ..plan(TradeSide::Buy, 1) },
         NewTrade { worth_nanousd: NanoUsd(0), ..plan(TradeSide::Buy, 1) },
     ] {
-        let refused = store.begin_trade(&nonsense, day_max, now).await;
+        let refused = store.begin_trade(&nonsense, &PLACE, day_max, now).await;
         assert!(matches!(refused, Err(StoreError::Invalid(_))));
     }
     assert_exact(&store).await;
@@ -122,10 +139,12 @@ pub(crate) async fn what_is_posted_says_at_which_price(db: Database) {
     let store = db.open().await;
     assert_eq!(store.last_price(SERIES).await.unwrap(), None);
     let dear = JoulePrice::new(20_000_000).unwrap();
-    store.save_price(SERIES, cent(), 5).await.unwrap();
-    store.save_price(SERIES, dear, 6).await.unwrap();
-    store.save_price(SERIES + 1, cent(), 7).await.unwrap();
-    assert_eq!(store.last_price(SERIES).await.unwrap(), Some((dear, 6)));
+    let first = BelievedPrice { price: cent(), at_ms: 5, low: cent(), high: cent(), since_ms: 5 };
+    let then = BelievedPrice { price: dear, at_ms: 6, low: cent(), high: dear, since_ms: 4 };
+    for (series, believed) in [(SERIES, first), (SERIES, then), (SERIES + 1, first)] {
+        store.save_price(series, &believed).await.unwrap();
+    }
+    assert_eq!(store.last_price(SERIES).await.unwrap(), Some(then));
     let acme = account(&store).await;
     let app = deploy(&store, acme, "web", 0).await.app;
     let one = lease(&store, &app, 0, 1).await;
