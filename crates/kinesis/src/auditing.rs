@@ -22,3 +22,26 @@ pub(crate) fn in_full(error: &dyn std::error::Error) -> String {
     }
     crate::output::safe(&text)
 }
+
+/// A claim in a state, for tests.
+#[cfg(test)]
+pub(crate) fn some_claim(id: u64, state: &str) -> kinesis_chain::protocol::audits::AuditClaim {
+    use kinesis_protocol::{Address, B256};
+    kinesis_chain::protocol::audits::AuditClaim {
+        id,
+        state: state.to_owned(),
+        supplier: Address::ZERO,
+        utility: Address::ZERO,
+        challenger: Address::ZERO,
+        result: B256::ZERO,
+        finding: B256::ZERO,
+        block: 1,
+        draw_block: 1,
+        commit_ends_s: 0,
+        reveal_ends_s: 0,
+        panel: 3,
+        quorum: 2,
+        revealed: 0,
+        case: 1,
+    }
+}

@@ -21,11 +21,11 @@ use parking_lot::Mutex;
 
 #[cfg(fuzzing)]
 pub(crate) use self::outputs::inside;
-pub use self::sandbox::Sandbox;
 use self::{
     child::{Confined, Nursery, THREADS_MAX},
     sandbox::Core,
 };
+pub use self::{dial::is_public, sandbox::Sandbox};
 use crate::{
     RuntimeConfig, RuntimeError, StartSpec, cache::Cache, energy::Gauge, isolation::cgroup::Limits,
     talk::ToChild,

@@ -34,4 +34,4 @@ mod talk;
 
 pub use config::{IsolationPolicy, RunnerCommand, RuntimeConfig, StartSpec};
 pub use error::RuntimeError;
-pub use host::{Exit, Output, Runtime, Sandbox};
+pub use host::{Exit, Output, Runtime, Sandbox, is_public};

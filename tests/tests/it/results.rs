@@ -3,6 +3,10 @@
 
 use std::path::{Path, PathBuf};
 
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Full};
+use hyper::{Request, Response, body::Incoming, service::service_fn};
+use hyper_util::rt::TokioIo;
 use kinesis_chain::Key;
 use kinesis_protocol::{
     Address, ContentHash, U256,
@@ -38,7 +42,13 @@ impl World {
     async fn new() -> Self {
         let folder = crate::folder();
         let grid = crate::grid(&folder).await;
-        let auditors = [3, 5, 6, 7, 8, 9].map(|of| (of, audit(&grid, folder.path(), of)));
+        let rpc = grid.endpoints().unwrap().rpc;
+        Self::of(folder, grid, &rpc).await
+    }
+
+    /// A world whose auditors see the chain at `rpc`.
+    async fn of(folder: tempfile::TempDir, grid: Grid, rpc: &str) -> Self {
+        let auditors = [3, 5, 6, 7, 8, 9].map(|of| (of, audit(&grid, folder.path(), of, rpc)));
         let supplier = grid.supplier(&SupplierConfig::new("tower", "crowd")).await.unwrap();
         let world = Self { grid, folder, supplier, auditors: auditors.into() };
         let key = world.supplier.data.join("supplier.key").display().to_string();
@@ -132,11 +142,12 @@ impl World {
     }
 }
 
-fn audit(grid: &Grid, folder: &Path, account: usize) -> Child {
+fn audit(grid: &Grid, folder: &Path, account: usize, rpc: &str) -> Child {
     let args = [
         "auditor".to_owned(),
         "--enrol".to_owned(),
         format!("--as=dev:{account}"),
+        format!("--rpc={rpc}"),
         format!("--data={}", folder.join("grid").display()),
         format!("--work={}", folder.join(format!("auditor-{account}")).display()),
         format!("--files={}", folder.display()),
@@ -232,9 +243,62 @@ async fn an_auditor_killed_between_commitment_and_reveal_goes_on_after_its_resta
     };
     assert_eq!(vote(&shown)["revealed"], false, "it died too late: {shown}");
 
-    world.auditors.push((account, audit(&world.grid, world.folder.path(), account)));
+    let rpc = world.grid.endpoints().unwrap().rpc;
+    world.auditors.push((account, audit(&world.grid, world.folder.path(), account, &rpc)));
     let verdict = world.verdict(&claim["id"]).await;
     assert_eq!(verdict["state"], "upheld", "{verdict}");
     assert_eq!(vote(&verdict)["revealed"], true, "{verdict}");
+    world.grid.stop().await.unwrap();
+}
+
+/// Asks the chain at `rpc`, but knows nothing of the event of its first claim, as one that prunes logs.
+async fn forget(
+    http: reqwest::Client,
+    rpc: String,
+    request: Request<Incoming>,
+) -> anyhow::Result<Response<Full<Bytes>>> {
+    let asked = request.into_body().collect().await?.to_bytes();
+    let question: Value = serde_json::from_slice(&asked)?;
+    let topics = question["params"][0]["topics"].to_string();
+    if question["method"] == "eth_getLogs" && topics.contains(&format!("0x{:064x}", 1)) {
+        let none = serde_json::json!({"jsonrpc": "2.0", "id": question["id"], "result": []});
+        return Ok(Response::new(Full::from(none.to_string())));
+    }
+    let request = http.post(&rpc).header("content-type", "application/json").body(asked);
+    Ok(Response::new(Full::from(request.send().await?.bytes().await?)))
+}
+
+async fn forgetful(rpc: &str) -> String {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    let (rpc, http) = (rpc.to_owned(), reqwest::Client::builder().no_proxy().build().unwrap());
+    tokio::spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            let (rpc, http) = (rpc.clone(), http.clone());
+            let service = service_fn(move |request| forget(http.clone(), rpc.clone(), request));
+            let server = hyper::server::conn::http1::Builder::new();
+            tokio::spawn(server.serve_connection(TokioIo::new(stream), service));
+        }
+    });
+    url
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_claim_that_auditors_cannot_read_holds_up_no_other() {
+    let folder = crate::folder();
+    let grid = crate::grid(&folder).await;
+    let rpc = forgetful(&grid.endpoints().unwrap().rpc).await;
+    let world = World::of(folder, grid, &rpc).await;
+    let (honest, dossier) = world.signed().await;
+    let forged = world.forge(&honest, &dossier, "forged.json");
+    world.seated().await;
+    let unread = world.claim(&honest, "").await;
+    assert_eq!(unread["id"], 1, "{unread}");
+    let read = world.claim(&forged, "").await;
+    let verdict = world.verdict(&read["id"]).await;
+    assert_eq!(verdict["state"], "refuted", "{verdict}");
+    let verdict = world.verdict(&unread["id"]).await;
+    assert_eq!(verdict["state"], "undecided", "{verdict}");
     world.grid.stop().await.unwrap();
 }

@@ -1,9 +1,10 @@
 //! Dossiers from elsewhere. A locator is what a stranger wrote on the chain: nothing is believed of
-//! what it leads to but what hashes to what was signed, nothing is read without a bound, and files
-//! only where the auditor allows it.
+//! what it leads to but what hashes to what was signed, nothing is read without a bound, files only
+//! where the auditor allows it, and no server that only the auditor can reach.
 
 use std::{
     io::{Read, Write},
+    net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -12,7 +13,11 @@ use kinesis_protocol::{
     ContentHash,
     result::{DOSSIER_BYTES_MAX, Dossier, JobSpec},
 };
-use reqwest::Url;
+use kinesis_runtime::is_public;
+use reqwest::{
+    Url,
+    dns::{Addrs, Name, Resolve, Resolving},
+};
 
 /// How long a server may say nothing.
 const SILENCE_MAX: Duration = Duration::from_secs(20);
@@ -32,6 +37,9 @@ pub(crate) enum FetchError {
     /// A file cannot be used.
     #[error("cannot read {}", .0.display())]
     File(PathBuf, #[source] std::io::Error),
+    /// The address is one that only the auditor can reach.
+    #[error("{0} is not public: --fetch-private has it asked all the same")]
+    Private(IpAddr),
     /// A server does not answer as it should.
     #[error("cannot fetch {0}")]
     Http(String, #[source] Box<dyn std::error::Error + Send + Sync>),
@@ -100,25 +108,59 @@ pub(crate) enum Files {
     Below(Option<PathBuf>),
 }
 
+/// Which servers may be asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Hosts {
+    /// Those that whoever typed the command names, or that somebody allowed by a flag.
+    Any,
+    /// Those that anybody can reach: what a stranger names leads to nothing inside of a network.
+    Public,
+}
+
+/// Finds the public addresses of a name, now and at the next look: what was checked is connected to.
+#[derive(Debug)]
+struct PublicNames;
+
+impl Resolve for PublicNames {
+    fn resolve(&self, name: Name) -> Resolving {
+        Box::pin(async move {
+            let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
+            let public: Vec<SocketAddr> = found.filter(|at| is_public(at.ip())).collect();
+            if public.is_empty() {
+                let name = crate::output::safe(name.as_str());
+                return Err(format!(
+                    "{name} has no public address: --fetch-private has any of its addresses asked"
+                )
+                .into());
+            }
+            Ok(Box::new(public.into_iter()) as Addrs)
+        })
+    }
+}
+
 /// Fetches dossiers and contents.
 #[derive(Debug, Clone)]
 pub(crate) struct Fetcher {
     http: reqwest::Client,
     files: Files,
+    hosts: Hosts,
     /// The most bytes of a job's contents, all together.
     pub(crate) bytes_max: u64,
 }
 
 impl Fetcher {
-    pub(crate) fn new(files: Files, bytes_max: u64) -> Result<Self, FetchError> {
-        let http = reqwest::Client::builder()
+    pub(crate) fn new(files: Files, hosts: Hosts, bytes_max: u64) -> Result<Self, FetchError> {
+        let mut http = reqwest::Client::builder()
             .connect_timeout(SILENCE_MAX)
             .read_timeout(SILENCE_MAX)
             // Whom we asked is whom we asked.
-            .redirect(reqwest::redirect::Policy::none())
-            .build()
-            .map_err(|e| FetchError::Http("anything".into(), e.into()))?;
-        Ok(Self { http, files, bytes_max })
+            .redirect(reqwest::redirect::Policy::none());
+        if hosts == Hosts::Public {
+            // A proxy would resolve names by itself, and reach what it can reach.
+            http = http.dns_resolver(PublicNames).no_proxy();
+        }
+        let http = http.build().map_err(|e| FetchError::Http("anything".into(), e.into()))?;
+        Ok(Self { http, files, hosts, bytes_max })
     }
 
     /// A dossier. What it holds is not checked here.
@@ -212,6 +254,7 @@ impl Fetcher {
                 }
             }
             Place::Page(url) => {
+                self.check_host(url)?;
                 let failed =
                     |e: reqwest::Error| FetchError::Http(at.name(), e.without_url().into());
                 let answer = self.http.get(url.clone()).send().await.map_err(failed)?;
@@ -221,6 +264,16 @@ impl Fetcher {
                 }
                 Ok(())
             }
+        }
+    }
+
+    /// Refuses an address that only we can reach: addresses are not resolved, and so not checked then.
+    fn check_host(&self, url: &Url) -> Result<(), FetchError> {
+        // However it was written, here it is in its one form, of version 6 in brackets.
+        let host = url.host_str().unwrap_or_default();
+        match host.trim_matches(['[', ']']).parse() {
+            Ok(ip) if self.hosts == Hosts::Public && !is_public(ip) => Err(FetchError::Private(ip)),
+            _ => Ok(()),
         }
     }
 
@@ -249,8 +302,12 @@ mod tests {
     use super::*;
 
     fn fetcher(files: Files) -> Fetcher {
+        asking(files, Hosts::Any)
+    }
+
+    fn asking(files: Files, hosts: Hosts) -> Fetcher {
         let _ = rustls::crypto::ring::default_provider().install_default();
-        Fetcher::new(files, 1_000).unwrap()
+        Fetcher::new(files, hosts, 1_000).unwrap()
     }
 
     #[test]
@@ -311,7 +368,7 @@ mod tests {
     }
 
     /// A server of dossiers: one that is moved, one that never ends; and of a content.
-    async fn server(hash: ContentHash) -> std::net::SocketAddr {
+    async fn server(hash: ContentHash) -> SocketAddr {
         use axum::{body::Body, response::Redirect, routing::get};
         let endless = || async {
             let chunks = std::iter::repeat_with(|| Ok::<_, std::io::Error>(vec![b'x'; 64 << 10]));
@@ -345,5 +402,36 @@ mod tests {
         let at = page("/a/dossier.json").beside(&Dossier::content_path(hash)).unwrap();
         fetcher.content(&at, hash, 9, &into).await.unwrap();
         assert_eq!(std::fs::read(&into).unwrap(), b"component");
+    }
+
+    #[tokio::test]
+    async fn a_locator_leads_to_nothing_that_only_the_auditor_can_reach() {
+        let port = server(ContentHash::of(b"component")).await.port();
+        let public = asking(Files::Below(None), Hosts::Public);
+        // As an address, in whatever disguise.
+        for host in [
+            "127.0.0.1",
+            "2130706433",
+            "0x7f.1",
+            "169.254.169.254",
+            "10.0.0.1",
+            "[::1]",
+            "[::ffff:127.0.0.1]",
+            "[64:ff9b::7f00:1]",
+        ] {
+            let page = Place::parse(&format!("http://{host}:{port}/endless")).unwrap();
+            let got = public.dossier(&page).await;
+            assert!(matches!(got, Err(FetchError::Private(_))), "{host}: {got:?}");
+        }
+        // As a name; where it is allowed, both are asked.
+        let named = Place::parse(&format!("http://localhost:{port}/endless")).unwrap();
+        let got = public.dossier(&named).await.unwrap_err();
+        assert!(matches!(got, FetchError::Http(..)), "{got:?}");
+        assert!(crate::auditing::in_full(&got).contains("no public address"), "{got:?}");
+        let any = asking(Files::Below(None), Hosts::Any);
+        for page in [named, Place::parse(&format!("http://127.0.0.1:{port}/endless")).unwrap()] {
+            let got = any.dossier(&page).await;
+            assert!(matches!(got, Err(FetchError::Long(..))), "{got:?}");
+        }
     }
 }

@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use kinesis_agent::hardware;
 use kinesis_protocol::{
     B256, ContentHash, LeaseId, Resources, Workload,
     lease::{GuestFile, OUTPUT_BYTES_MAX},
@@ -14,10 +15,14 @@ use kinesis_protocol::{
 };
 use kinesis_runtime::{Exit, RunnerCommand, Runtime, RuntimeConfig, RuntimeError, StartSpec};
 use serde::Serialize;
+use tokio::{
+    sync::{Semaphore, SemaphorePermit},
+    time::Instant,
+};
 
 /// How fast a job may run here: what comes out does not depend on it.
 const CPU_MILLIS: u32 = 1_000;
-/// The most memory that a job may ask of an auditor.
+/// The most memory that jobs may ask of an auditor.
 const MEM_MIB_MAX: u32 = 16 << 10;
 
 /// Why a job could not be run: that says nothing about its result.
@@ -27,8 +32,13 @@ pub(crate) enum NotRun {
     #[error("the job is of {0}, and this machine runs {ENGINE}")]
     Engine(String),
     /// More memory than there is.
-    #[error("the job asks for {0} MiB of memory")]
-    Memory(u32),
+    #[error("the job asks for {asked} MiB of memory, and this machine lends {lent}")]
+    Memory {
+        /// What it asks for.
+        asked: u32,
+        /// What all jobs may use together.
+        lent: u32,
+    },
     /// It takes longer than there is time.
     #[error("the job was not over after {} s", .0.as_secs())]
     Time(Duration),
@@ -77,24 +87,57 @@ impl Outcome {
     }
 }
 
+/// How much may run at once: a panel is drawn by lot, and may ask for several jobs in one window.
+#[derive(Debug)]
+struct Room {
+    jobs: Semaphore,
+    /// In MiB.
+    memory: Semaphore,
+    lent_mib: u32,
+}
+
+impl Room {
+    fn new(jobs: u32, lent_mib: u32) -> Self {
+        let permits = |count: u32| Semaphore::new(usize::try_from(count).unwrap_or(usize::MAX));
+        Self { jobs: permits(jobs.max(1)), memory: permits(lent_mib), lent_mib }
+    }
+
+    /// Waits until there is room for a job, which it has until both are dropped.
+    async fn take(&self, mem_mib: u32) -> Result<[SemaphorePermit<'_>; 2], NotRun> {
+        if mem_mib > self.lent_mib {
+            return Err(NotRun::Memory { asked: mem_mib, lent: self.lent_mib });
+        }
+        let closed = |e: tokio::sync::AcquireError| NotRun::Broken(e.to_string());
+        let job = self.jobs.acquire().await.map_err(closed)?;
+        Ok([job, self.memory.acquire_many(mem_mib).await.map_err(closed)?])
+    }
+}
+
 /// Sandboxes for audits.
 #[derive(Debug)]
 pub(crate) struct Reruns {
     runtime: Runtime,
+    room: Room,
 }
 
 impl Reruns {
-    /// Opens a directory for sandboxes. One process uses it at a time.
-    pub(crate) async fn open(dir: &Path) -> Result<Self, NotRun> {
+    /// Opens a directory for sandboxes, of which so many may be at work. One process uses it at a time.
+    pub(crate) async fn open(dir: &Path, jobs: u32) -> Result<Self, NotRun> {
         let program = std::env::current_exe()?;
         let runner = RunnerCommand { program, args: vec!["runner".into()] };
         let mut config = RuntimeConfig::new(dir, runner);
         // An audit is rare: nothing waits for it.
         config.spares = 0;
-        Ok(Self { runtime: Runtime::open(config).await? })
+        let runtime = Runtime::open(config).await?;
+        // As much as a supplier would offer of this machine.
+        let place = dir.to_owned();
+        let found = tokio::task::spawn_blocking(move || hardware::discover(&place)).await;
+        let mem_mib = found.map_err(|e| NotRun::Broken(e.to_string()))?.offered.mem_mib;
+        Ok(Self { runtime, room: Room::new(jobs, mem_mib.min(MEM_MIB_MAX)) })
     }
 
-    /// Runs a job whose contents lie in files of `contents` that are named by their hash.
+    /// Runs a job whose contents lie in files of `contents` that are named by their hash, once there is
+    /// room for it.
     pub(crate) async fn run(
         &self,
         job: &JobSpec,
@@ -104,9 +147,10 @@ impl Reruns {
         if job.engine != ENGINE {
             return Err(NotRun::Engine(crate::output::safe(&job.engine)));
         }
-        if job.mem_mib > MEM_MIB_MAX {
-            return Err(NotRun::Memory(job.mem_mib));
-        }
+        let asked = Instant::now();
+        let took = tokio::time::timeout(within, self.room.take(job.mem_mib)).await;
+        let _room = took.map_err(|_| NotRun::Time(within))??;
+        let within = within.saturating_sub(asked.elapsed());
         let lease = LeaseId::random();
         let at = |hash: ContentHash| contents.join(hash.to_string());
         let program = &job.workload.program;
@@ -196,5 +240,25 @@ mod tests {
         }
         let failed = Outcome::Failed { reason: "the guest trapped".into() };
         assert_eq!(failed.output(), (failed_output_hash(), 0));
+    }
+
+    #[tokio::test]
+    async fn jobs_wait_for_room_and_one_beyond_the_machine_is_refused() {
+        let room = Room::new(2, 100);
+        let refused = room.take(101).await.unwrap_err();
+        assert!(matches!(refused, NotRun::Memory { asked: 101, lent: 100 }), "{refused}");
+        let waits = async |mem_mib| {
+            tokio::time::timeout(Duration::from_millis(50), room.take(mem_mib)).await.is_err()
+        };
+        // Whatever fits into memory, no more than two.
+        let (first, second) = (room.take(1).await.unwrap(), room.take(1).await.unwrap());
+        assert!(waits(1).await);
+        drop(first);
+        assert!(!waits(1).await);
+        // Whatever their number, no more than memory.
+        assert!(waits(100).await);
+        assert!(!waits(99).await);
+        drop(second);
+        assert!(!waits(100).await);
     }
 }

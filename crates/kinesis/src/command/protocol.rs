@@ -120,7 +120,7 @@ impl OnChain {
     }
 
     /// A client for a process that goes on by itself. What it sends is in no journal: it reads from the
-    /// chain what it has done.
+    /// chain what it has done. What must not happen twice it journals itself.
     pub(super) async fn serve_as(&self, key: Key) -> Result<Protocol> {
         let client = self.client(key).await?;
         dev::fund(&self.rpc(), client.address(), U256::from(DEV_GAS_WEI)).await.map_err(chain)?;

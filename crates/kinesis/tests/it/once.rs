@@ -13,7 +13,8 @@ use std::{
 
 use axum::{Router, body::Bytes, extract::State, routing::post};
 use kinesis_chain::{
-    ChainConfig, Contracts, EmbeddedChain, Joules, Protocol, deploy, dev, protocol::stake::Stake,
+    ChainConfig, Contracts, EmbeddedChain, Intent, Joules, Protocol, deploy, dev,
+    protocol::stake::Stake,
 };
 use kinesis_protocol::U256;
 use serde_json::Value;
@@ -269,4 +270,43 @@ async fn a_deployment_that_is_killed_half_way_is_finished_and_verified() {
     let bad = world.run("protocol deploy --config bad.toml --dry-run").await;
     assert_eq!(bad.status.code(), Some(2));
     assert!(seen(&home, &bad).contains("line 3: stake.thaww"), "{}", seen(&home, &bad));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_auditor_that_is_killed_while_it_bonds_bonds_once() {
+    let world = World::new().await;
+    let client = Protocol::new(&world.url, world.contracts, dev::key(3)).unwrap();
+    let court = client.audit_court().await.unwrap();
+    let bond = async || client.auditor(client.address()).await.unwrap().bond;
+    let words = format!("auditor --enrol --work {}", world.home.path().join("work").display());
+    // The bond is written down, and nobody knows whether it was sent.
+    let lost = Hold { method: "eth_sendRawTransaction", nth: 2, heard: false };
+    world.killed(&words, lost).await;
+    assert_eq!(bond().await, joule(0));
+    let enrolled = || -> Vec<Intent> {
+        let folders = files(&world.home.path().join("transactions"));
+        let all = folders.iter().flat_map(|folder| files(folder));
+        let read =
+            |path: std::path::PathBuf| serde_json::from_slice(&std::fs::read(path).ok()?).ok();
+        let all = all.filter_map(read);
+        all.filter(|intent: &Intent| intent.key.starts_with("enrol:")).collect()
+    };
+    let written = enrolled();
+    assert_eq!(written.len(), 2, "the approval and the bond: {written:?}");
+
+    let mut command = kinesis(world.home.path());
+    command.args(words.split(' ')).args(["--as", ACTING, "--rpc", &world.url]);
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let told = tokio::time::timeout(LONG, async {
+        while enrolled().iter().any(Intent::is_open) || bond().await < court.seat_bond {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    });
+    let told = told.await;
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(told.is_ok(), "it did not go on: {:?}", enrolled());
+    // What was written down is what happened.
+    assert_eq!(bond().await, court.seat_bond);
+    assert_eq!(enrolled().len(), written.len());
 }

@@ -37,9 +37,11 @@ pub(super) async fn dial(target: &str, allowed: &[String]) -> Result<OwnedFd, St
         .unwrap_or_else(|_| Err(format!("no connection within {} s", CONNECT_MAX.as_secs())))
 }
 
-/// Whether an address may be reached by a guest: not loopback, link-local (where clouds keep their
-/// metadata), private, shared, multicast or reserved, also not in an IPv6 disguise.
-fn is_public(ip: IpAddr) -> bool {
+/// Whether an address may be reached on a stranger's word, such as a guest's: not loopback, link-local
+/// (where clouds keep their metadata), private, shared, multicast or reserved, also not in an IPv6
+/// disguise.
+#[must_use]
+pub fn is_public(ip: IpAddr) -> bool {
     match ip {
         IpAddr::V4(ip) => is_public_v4(ip),
         IpAddr::V6(ip) => is_public_v6(ip),

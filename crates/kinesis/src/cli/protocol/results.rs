@@ -109,6 +109,9 @@ pub(crate) struct AuditCommit {
     /// Say that the job cannot be had or run
     #[arg(long)]
     pub(crate) unavailable: bool,
+    /// Let the claim lead to servers that are not public, too [default: on a development chain only]
+    #[arg(long)]
+    pub(crate) fetch_private: bool,
     #[command(flatten)]
     pub(crate) of: AuditWork,
 }
@@ -154,6 +157,13 @@ pub(crate) struct Auditor {
     /// Take dossiers from files below this directory, too [default: only over HTTP]
     #[arg(long, value_name = "DIR")]
     pub(crate) files: Option<PathBuf>,
+    /// Take dossiers from servers that are not public, too [default: on a development chain only]
+    #[arg(long)]
+    pub(crate) fetch_private: bool,
+    /// How many jobs may run at once; together they get no more than three quarters of the memory
+    #[arg(long, value_name = "COUNT", default_value_t = 2,
+        value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub(crate) jobs: u32,
     #[command(flatten)]
     pub(crate) work: Workplace,
     #[command(flatten)]

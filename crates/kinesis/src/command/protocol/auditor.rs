@@ -11,6 +11,9 @@
 //! What is to be done is read from the chain each time, and the only thing kept here is what was found,
 //! with its salt, from before the commitment until the claim is over. So it may die at any moment: the
 //! next start sees what it had done and goes on from there.
+//!
+//! One claim holds up no other: what cannot be done is said, and tried again in the next round. What is
+//! nearest to its deadline comes first, reveals before new work.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -19,18 +22,24 @@ use std::{
 };
 
 use kinesis_chain::{
-    ChainError, Protocol,
+    ChainError, Joules, Protocol, intent_key,
     protocol::audits::{AuditClaim, Court},
 };
 use serde_json::json;
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 
 use super::{
     chain,
-    results::{AUDITOR, is_refusal, pass_blocks},
+    results::{AUDITOR, hosts, is_refusal, pass_blocks},
+    runs,
 };
 use crate::{
-    auditing::{fetch::Files, finding::Finding, in_full, work::Work},
+    auditing::{
+        fetch::Files,
+        finding::Finding,
+        in_full,
+        work::{Allowed, Work},
+    },
     cli::protocol::{OnChain, results::Auditor as Args},
     error::{Error, Result},
     output::{Output, safe},
@@ -44,6 +53,8 @@ const POLL_MAX: Duration = Duration::from_secs(12);
 const CLAIMS_MAX: u64 = 1_000;
 /// This share of the time to commit is kept for the commitment itself.
 const COMMIT_SHARE: u64 = 5;
+/// The kind of key under which a bond is journalled.
+const ENROL: &str = "enrol";
 
 struct Sitting {
     on: OnChain,
@@ -57,16 +68,21 @@ struct Sitting {
     seen: u64,
     /// Jobs that run.
     finding: JoinSet<(u64, Result<Finding>)>,
-    busy: BTreeSet<u64>,
+    busy: BTreeMap<u64, AbortHandle>,
     /// What could not be done, and was said: it is said once.
     said: BTreeMap<u64, String>,
 }
 
 pub(crate) async fn run(args: Args, out: Output) -> Result<()> {
     let mut stop = Stop::listen()?;
-    let work = Work::open(&args.work, AUDITOR, Files::Below(args.files.clone()))?;
     let key = args.chain.key()?;
     let client = args.chain.serve_as(key).await?;
+    let allowed = Allowed {
+        files: Files::Below(args.files.clone()),
+        hosts: hosts(&client, args.fetch_private),
+        jobs: args.jobs,
+    };
+    let work = Work::open(&args.work, AUDITOR, allowed)?;
     let court = client.audit_court().await.map_err(chain)?;
     let me = client.auditor(client.address()).await.map_err(chain)?;
     if !me.seated && me.bond.0 < court.seat_bond.0 {
@@ -79,10 +95,7 @@ pub(crate) async fn run(args: Args, out: Output) -> Result<()> {
                 hint: Some("let it bond what is missing with --enrol".into()),
             });
         }
-        let missing = kinesis_chain::Joules(court.seat_bond.0.saturating_sub(me.bond.0));
-        client.enrol(missing).await.map_err(chain)?;
-        let value = json!({"auditor": me.address, "did": "enrolled", "amount": missing});
-        out.event(&value, format_args!("{} bonded {missing} JOULE", me.address))?;
+        enrol(&client, &court, out).await?;
     }
     let often = Duration::from_secs(court.commit_window_s) / 20;
     let mut poll = tokio::time::interval(often.clamp(POLL_MIN, POLL_MAX));
@@ -96,7 +109,7 @@ pub(crate) async fn run(args: Args, out: Output) -> Result<()> {
         open: BTreeSet::new(),
         seen: 0,
         finding: JoinSet::new(),
-        busy: BTreeSet::new(),
+        busy: BTreeMap::new(),
         said: BTreeMap::new(),
     };
     loop {
@@ -108,38 +121,79 @@ pub(crate) async fn run(args: Args, out: Output) -> Result<()> {
             () = stop.asked() => return Ok(()),
             round = sitting.round() => round,
         };
-        match round {
-            Ok(()) => {}
-            // A chain that was restarted comes back.
-            Err(error) => tracing::warn!(error = in_full(&error), "the chain was not looked at"),
+        // A chain that was restarted comes back.
+        if let Err(error) = round {
+            tracing::warn!(error = in_full(&error), "the chain was not looked at");
         }
+    }
+}
+
+/// Bonds what is missing, once: what an earlier start sent for it, and did not see mined, counts.
+async fn enrol(client: &Protocol, court: &Court, out: Output) -> Result<()> {
+    let (chain_id, address) = (client.contracts().chain_id, client.address());
+    let (journal, _held) = runs::journal(chain_id, address, out).await?;
+    let client = client.clone().journalled(Arc::new(journal), intent_key(ENROL));
+    client.look_after(Some(ENROL)).await.map_err(chain)?;
+    let me = client.auditor(address).await.map_err(chain)?;
+    let missing = Joules(court.seat_bond.0.saturating_sub(me.bond.0));
+    if !missing.0.is_zero() {
+        client.enrol(missing).await.map_err(chain)?;
+        let value = json!({"auditor": address, "did": "enrolled", "amount": missing});
+        out.event(&value, format_args!("{address} bonded {missing} JOULE"))?;
+    }
+    Ok(())
+}
+
+/// What comes first: what is to be revealed, then what is to be committed to, each by its deadline, then
+/// all else. Silence in either costs the penalty.
+fn urgency(claim: &AuditClaim, now_s: u64) -> (u8, u64) {
+    match claim.state.as_str() {
+        "voting" if now_s <= claim.commit_ends_s => (1, claim.commit_ends_s),
+        "voting" if now_s <= claim.reveal_ends_s => (0, claim.reveal_ends_s),
+        _ => (2, claim.id),
     }
 }
 
 impl Sitting {
     /// Looks at the chain once and does what is to be done.
     async fn round(&mut self) -> Result<()> {
-        self.take_place().await?;
-        self.collect()?;
+        self.collect();
         let count = self.client.audit_claim_count().await.map_err(chain)?;
+        let now_s = self.client.now_s().await.map_err(chain)?;
         let from = self.seen.max(count.saturating_sub(CLAIMS_MAX));
         self.open.extend(from + 1..=count);
         self.seen = count;
+        let mut claims = Vec::new();
         for id in self.open.clone() {
-            let claim = self.client.audit_claim(id).await.map_err(chain)?;
-            match self.attend(&claim).await {
-                Ok(()) => {}
-                // Another was faster, or it is too early, or too late.
-                Err(error) if is_refusal(&error) => {
-                    let why = error.to_string();
-                    if self.said.insert(id, why.clone()).as_ref() != Some(&why) {
-                        tracing::debug!(claim = id, why, "not now");
-                    }
-                }
-                Err(error) => return Err(chain(error)),
+            match self.client.audit_claim(id).await {
+                Ok(claim) => claims.push(claim),
+                Err(error) => self.not_now(id, &error),
             }
         }
-        Ok(())
+        claims.sort_by_key(|claim| urgency(claim, now_s));
+        for claim in claims {
+            match self.attend(&claim).await {
+                Ok(()) => {
+                    self.said.remove(&claim.id);
+                }
+                Err(error) => self.not_now(claim.id, &error),
+            }
+        }
+        self.take_place().await
+    }
+
+    /// Says why nothing was done about a claim; the others do not wait for it.
+    fn not_now(&mut self, claim: u64, error: &ChainError) {
+        let why = in_full(error);
+        if self.said.insert(claim, why.clone()).as_ref() == Some(&why) {
+            return;
+        }
+        if is_refusal(error) {
+            // Another was faster, or it is too early, or too late.
+            tracing::debug!(claim, why, "not now");
+        } else {
+            tracing::warn!(claim, why, "tried again in the next round");
+        }
     }
 
     async fn take_place(&self) -> Result<()> {
@@ -160,16 +214,24 @@ impl Sitting {
         }
     }
 
-    /// Takes in what was found, which is written down by now.
-    fn collect(&mut self) -> Result<()> {
+    /// Takes in what was found, which is written down by now. What failed is tried again.
+    fn collect(&mut self) {
         while let Some(done) = self.finding.try_join_next() {
-            let (id, found) = done.map_err(Error::role("audit"))?;
-            self.busy.remove(&id);
-            let found = found?;
-            let value = json!({"claim": id, "did": "found", "why": found.why});
-            self.say(&value, &format!("claim {id}: {}", safe(&found.why)))?;
+            match done {
+                Ok((id, Ok(found))) => {
+                    self.busy.remove(&id);
+                    self.did(id, "found", &found.why);
+                }
+                Ok((id, Err(error))) => {
+                    self.busy.remove(&id);
+                    tracing::error!(claim = id, error = in_full(&error), "not written down");
+                }
+                Err(error) => {
+                    self.busy.retain(|_, task| task.id() != error.id());
+                    tracing::error!(error = in_full(&error), "an audit failed");
+                }
+            }
         }
-        Ok(())
     }
 
     /// Does the next thing that a claim asks for.
@@ -236,19 +298,18 @@ impl Sitting {
                 self.client.commit_finding(id, found.finding, found.salt()).await?;
                 self.did(id, "committed", "");
             }
-            Ok(None) if self.busy.insert(id) => {
-                let claimed = self.client.claimed(claim).await.inspect_err(|_| {
-                    self.busy.remove(&id);
-                })?;
+            Ok(None) if !self.busy.contains_key(&id) => {
+                let claimed = self.client.claimed(claim).await?;
                 let left = claim.commit_ends_s.saturating_sub(now_s);
                 let within = Duration::from_secs(left - left / COMMIT_SHARE);
                 let (work, claim, me) = (self.work.clone(), claim.clone(), self.client.address());
-                self.finding.spawn(async move {
+                let task = self.finding.spawn(async move {
                     let found = work.find((&claim, me), &claimed, None, within).await;
                     // Before anybody hears of it.
                     let kept = found.save(&work.findings());
                     (claim.id, kept.map(|()| found))
                 });
+                self.busy.insert(id, task);
             }
             Ok(None) => {}
             Err(error) => tracing::error!(claim = id, error = in_full(&error), "no finding"),
@@ -270,5 +331,29 @@ impl Sitting {
 
     fn say(&self, value: &serde_json::Value, human: &str) -> Result<()> {
         self.out.event(value, human)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn claim(id: u64, state: &str, commit_ends_s: u64, reveal_ends_s: u64) -> AuditClaim {
+        AuditClaim { commit_ends_s, reveal_ends_s, ..crate::auditing::some_claim(id, state) }
+    }
+
+    #[test]
+    fn reveals_come_before_commitments_and_both_before_new_work() {
+        let mut claims = [
+            claim(1, "drawing", 0, 0),
+            claim(2, "voting", 120, 140),
+            claim(3, "voting", 110, 130),
+            claim(4, "voting", 90, 119),
+            claim(5, "voting", 80, 112),
+            claim(6, "voting", 60, 70),
+            claim(7, "upheld", 60, 70),
+        ];
+        claims.sort_by_key(|claim| urgency(claim, 100));
+        assert_eq!(claims.map(|claim| claim.id), [5, 4, 3, 2, 1, 6, 7]);
     }
 }

@@ -15,11 +15,11 @@ use kinesis_protocol::result::{Dossier, UNAVAILABLE};
 use super::{OnChain, chain, done, lines, when};
 use crate::{
     auditing::{
-        fetch::{Fetcher, Files, Place},
+        fetch::{Fetcher, Files, Hosts, Place},
         finding::Finding,
         in_full,
         rerun::Outcome,
-        work::{Unavailable, Work},
+        work::{Allowed, Unavailable, Work},
     },
     cli::protocol::results::{
         AuditClaim as ClaimArgs, AuditClaims, AuditCommit, AuditEnrol, AuditOf, AuditRun,
@@ -79,7 +79,7 @@ pub(crate) async fn run(command: ResultCommand, out: Output) -> Result<()> {
 
 async fn rerun(args: &AuditRun, out: Output) -> Result<()> {
     // Beside whatever an auditor of this machine does.
-    let work = Work::open(&args.work, "audit", Files::Any)?;
+    let work = Work::open(&args.work, "audit", Allowed::TYPED)?;
     let unavailable = |e: Unavailable| Error::Role { what: "audit", source: e.into() };
     let at = Place::typed(&args.dossier).map_err(|e| Error::usage(e.to_string()))?;
     let dossier = work.dossier(&at).await.map_err(unavailable)?;
@@ -145,7 +145,8 @@ fn differences(w: &mut dyn Write, dossier: &Dossier, outcome: &Outcome) -> io::R
 }
 
 async fn claim(args: &ClaimArgs, out: Output) -> Result<()> {
-    let fetcher = Fetcher::new(Files::Any, 0).map_err(Error::role("fetching of dossiers"))?;
+    let fetcher =
+        Fetcher::new(Files::Any, Hosts::Any, 0).map_err(Error::role("fetching of dossiers"))?;
     let dossier = fetcher.dossier(&Place::File(args.dossier.clone())).await;
     let dossier = dossier.map_err(|e| Error::Usage {
         message: in_full(&e),
@@ -322,10 +323,17 @@ pub(super) async fn pass_blocks(on: &OnChain, client: &Protocol, claim: u64) -> 
 
 async fn commit(args: &AuditCommit, out: Output) -> Result<()> {
     let AuditWork { claim: id, work, chain: on } = &args.of;
-    // What a stranger wrote on the chain leads to no file of ours.
-    let files = if args.dossier.is_some() { Files::Any } else { Files::Below(None) };
-    let work = Work::open(work, AUDITOR, files)?;
     let client = on.act().await?;
+    let allowed = match args.dossier {
+        Some(_) => Allowed::TYPED,
+        // What a stranger wrote on the chain leads to no file of ours.
+        None => Allowed {
+            files: Files::Below(None),
+            hosts: hosts(&client, args.fetch_private),
+            jobs: 1,
+        },
+    };
+    let work = Work::open(work, AUDITOR, allowed)?;
     let claim = client.audit_claim(*id).await.map_err(chain)?;
     let me = client.address();
     let known = Finding::load(&work.findings(), *id, claim.result, me)?;
@@ -361,8 +369,14 @@ async fn commit(args: &AuditCommit, out: Output) -> Result<()> {
     })
 }
 
+/// Which servers a claim may lead to: on a development chain everybody is on this machine.
+pub(super) const fn hosts(client: &Protocol, private: bool) -> Hosts {
+    let development = client.contracts().chain_id == dev::CHAIN_ID;
+    if private || development { Hosts::Any } else { Hosts::Public }
+}
+
 async fn reveal(args: &AuditWork, out: Output) -> Result<()> {
-    let work = Work::open(&args.work, AUDITOR, Files::Any)?;
+    let work = Work::open(&args.work, AUDITOR, Allowed::TYPED)?;
     let client = args.chain.act().await?;
     let claim = client.audit_claim(args.claim).await.map_err(chain)?;
     let found = Finding::load(&work.findings(), args.claim, claim.result, client.address())?;

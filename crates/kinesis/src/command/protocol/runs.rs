@@ -14,11 +14,11 @@
 
 use std::{
     cell::RefCell,
-    ffi::OsString,
+    ffi::{OsStr, OsString},
     fs::{self, File, OpenOptions, TryLockError},
     future::Future,
     io,
-    os::unix::fs::OpenOptionsExt as _,
+    os::unix::{ffi::OsStrExt as _, fs::OpenOptionsExt as _},
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
@@ -45,7 +45,7 @@ const LOCK: &str = "command.lock";
 /// How long a command waits for another one of the same account.
 const LOCK_MAX: Duration = Duration::from_secs(120);
 const LOCK_POLL: Duration = Duration::from_millis(100);
-/// The longest command line that is remembered.
+/// The longest command line that is remembered for people.
 const WORDS_BYTES_MAX: usize = 8 << 10;
 
 /// Flags that say nothing about what is done.
@@ -57,9 +57,18 @@ tokio::task_local! {
     static COMMAND: Command;
 }
 
+/// A command line, without what says where, as whom and in which form.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Words {
+    /// For people: the first of it.
+    text: String,
+    /// What tells one from another: the hash of all of it, each argument for itself.
+    hash: String,
+}
+
 /// The command of this process.
 struct Command {
-    words: String,
+    words: Words,
     out: Output,
     open: RefCell<Vec<Open>>,
 }
@@ -78,32 +87,46 @@ struct Open {
 struct Note {
     run: String,
     words: String,
+    /// The hash of all its words.
+    #[serde(default)]
+    hash: String,
     began_s: u64,
 }
 
+impl Note {
+    fn fresh(words: Words) -> Self {
+        let Words { text, hash } = words;
+        Self { run: intent_key("run"), words: text, hash, began_s: now_s() }
+    }
+}
+
 /// What tells one command from another: its words, without those about place and form.
-pub(crate) fn words(args: impl IntoIterator<Item = OsString>) -> String {
-    let mut kept: Vec<String> = Vec::new();
-    let mut args = args.into_iter().skip(1).map(|arg| arg.to_string_lossy().into_owned());
+pub(crate) fn words(args: impl IntoIterator<Item = OsString>) -> Words {
+    let mut kept: Vec<OsString> = Vec::new();
+    let mut args = args.into_iter().skip(1);
     while let Some(arg) = args.next() {
-        if PLACE.contains(&arg.as_str()) {
+        let word = arg.to_string_lossy().into_owned();
+        if PLACE.contains(&word.as_str()) {
             args.next();
             continue;
         }
-        let named = arg.split_once('=').is_some_and(|(flag, _)| PLACE.contains(&flag));
-        if !named && !MUTE.contains(&arg.as_str()) {
+        let named = word.split_once('=').is_some_and(|(flag, _)| PLACE.contains(&flag));
+        if !named && !MUTE.contains(&word.as_str()) {
             kept.push(arg);
         }
     }
-    let mut words = kept.join(" ");
-    while words.len() > WORDS_BYTES_MAX {
-        words.pop();
+    let mut hasher = blake3::Hasher::new();
+    for arg in &kept {
+        // No argument holds a zero byte.
+        hasher.update(arg.as_bytes()).update(&[0]);
     }
-    words
+    let mut text = kept.join(OsStr::new(" ")).to_string_lossy().into_owned();
+    text.truncate(text.floor_char_boundary(WORDS_BYTES_MAX));
+    Words { text, hash: hasher.finalize().to_string() }
 }
 
 /// Runs a command; what it began with [`begin`] ends with it.
-pub(crate) async fn scope<F>(words: String, out: Output, work: F) -> Result<()>
+pub(crate) async fn scope<F>(words: Words, out: Output, work: F) -> Result<()>
 where
     F: Future<Output = Result<()>>,
 {
@@ -137,7 +160,7 @@ pub(super) async fn begin(client: Protocol) -> Result<Protocol> {
         return Ok(client.journalled(Arc::new(journal), run));
     }
     let lock = lock(&folder, out).await?;
-    let fresh = Note { run: intent_key("run"), words, began_s: now_s() };
+    let fresh = Note::fresh(words);
     let client = client.journalled(Arc::new(journal.clone()), fresh.run.clone());
     let client = match read(&folder)? {
         None => {
@@ -145,7 +168,7 @@ pub(super) async fn begin(client: Protocol) -> Result<Protocol> {
             write(&folder, &fresh)?;
             client
         }
-        Some(note) if note.words == fresh.words => {
+        Some(note) if note.hash == fresh.hash => {
             client.look_after(None).await.map_err(chain)?;
             let begun = journal.begun_as(&format!("{}:", note.run)).await;
             let begun = begun.map_err(Error::role("journal of transactions"))?;
@@ -297,14 +320,14 @@ mod tests {
 
     use super::*;
 
-    fn of(line: &str) -> String {
+    fn of(line: &str) -> Words {
         words(line.split(' ').map(OsString::from))
     }
 
     #[test]
     fn place_and_form_do_not_tell_commands_apart() {
         let plain = of("kinesis stake bond 250");
-        assert_eq!(plain, "stake bond 250");
+        assert_eq!(plain.text, "stake bond 250");
         let same = [
             "kinesis --json stake bond 250 --as me.key",
             "/usr/bin/kinesis stake bond 250 -q --rpc=http://127.0.0.1:1 --data x",
@@ -316,13 +339,29 @@ mod tests {
         for other in ["kinesis stake bond 251", "kinesis stake bond 250 --for 0x1"] {
             assert_ne!(of(other), plain);
         }
-        assert!(of(&format!("kinesis {}", "é".repeat(9_000))).len() <= WORDS_BYTES_MAX);
+        assert!(of(&format!("kinesis {}", "é".repeat(9_000))).text.len() <= WORDS_BYTES_MAX);
+    }
+
+    #[test]
+    fn commands_that_read_alike_are_told_apart() {
+        let propose = |args: &[&str]| words(["kinesis"].iter().chain(args).map(OsString::from));
+        let (one, other) = (propose(&["a b", "c"]), propose(&["a", "b c"]));
+        assert_eq!(one.text, other.text);
+        assert_ne!(one.hash, other.hash);
+        // However long: what is cut off counts too.
+        let long = "x".repeat(WORDS_BYTES_MAX);
+        let (one, other) = (propose(&[&long, "1"]), propose(&[&long, "2"]));
+        assert_eq!(one.text, other.text);
+        assert_ne!(one.hash, other.hash);
+        assert_eq!(one, propose(&["--json", &long, "1", "--as", "me.key"]));
+        assert_ne!(Note::fresh(one).hash, Note::fresh(other).hash);
     }
 
     #[tokio::test]
     async fn a_note_is_private_and_whole() {
         let dir = tempfile::tempdir().unwrap();
-        let note = Note { run: "run:1".into(), words: "stake bond 1".into(), began_s: 7 };
+        let (run, words, hash) = ("run:1".into(), "stake bond 1".into(), "1".into());
+        let note = Note { run, words, hash, began_s: 7 };
         assert_eq!(read(dir.path()).unwrap(), None);
         write(dir.path(), &note).unwrap();
         assert_eq!(read(dir.path()).unwrap(), Some(note));
