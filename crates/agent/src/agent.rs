@@ -2,7 +2,8 @@
 
 use std::{sync::Arc, time::Duration};
 
-use kinesis_chain::Key;
+use futures_util::StreamExt as _;
+use kinesis_chain::{Agreement, Key};
 use kinesis_protocol::{Address, Ending, LeaseState, NanoJoule, NodeId, NodeInfo, Resources};
 use kinesis_runtime::{Runtime, RuntimeConfig};
 use kinesis_wire::{Endpoint, EndpointConfig, NodeSecret};
@@ -27,7 +28,7 @@ use crate::{
 /// How long the last endings may take to be recorded when the agent stops.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 /// How long giving notice of leases on chain may take when the agent stops.
-const NOTICES_MAX: Duration = Duration::from_secs(10);
+const NOTICES_MAX: Duration = Duration::from_secs(16);
 /// How long the close of the links may take.
 const CLOSE_WAIT: Duration = Duration::from_secs(2);
 
@@ -38,7 +39,6 @@ pub struct Agent {
     node: Arc<Node>,
     endpoint: Endpoint,
     drain_notice: Duration,
-    rpc_url: Option<String>,
     tasks: JoinSet<()>,
 }
 
@@ -96,7 +96,10 @@ impl Agent {
             None => Key::load_or_create(&stored::key_path(dir)).map_err(AgentError::chain)?,
         };
         let penalty_max = config.max_penalty.map(NanoJoule::to_wei);
-        let pledges = Pledges::open(dir, key.clone(), secret.node_id(), penalty_max)?;
+        let pledges = {
+            let rpc_url = config.rpc_url.clone();
+            Pledges::open(dir, key.clone(), secret.node_id(), penalty_max, rpc_url)?
+        };
         let looked_at = dir.clone();
         let found = tokio::task::spawn_blocking(move || hardware::discover(&looked_at)).await;
         let info = describe(&config, found.unwrap_or_default(), engine.as_ref(), &secret, &key);
@@ -130,7 +133,7 @@ impl Agent {
         tasks.spawn(async move { reaper.reap().await });
         let sampler = node.clone();
         tasks.spawn(async move { sampler.sample_forever().await });
-        tasks.spawn(pledge::watch(node.clone(), config.rpc_url.clone()));
+        tasks.spawn(pledge::watch(node.clone()));
         if let Some(rpc_url) = config.rpc_url.clone() {
             tasks.spawn(escrow::watch(node.clone(), rpc_url, key));
         }
@@ -142,9 +145,8 @@ impl Agent {
             }
             tasks.spawn(session::serve(node.clone(), peer, endpoint.clone(), utility.clone()));
         }
-        let rpc_url = config.rpc_url.clone();
         let drain_notice = config.drain_notice;
-        let mut agent = Self { node, endpoint, drain_notice, rpc_url, tasks };
+        let mut agent = Self { node, endpoint, drain_notice, tasks };
         agent.spawn_card(&config);
         Ok(agent)
     }
@@ -232,19 +234,19 @@ impl Agent {
         let open = |node: &Node| node.pledges.open_ones();
         let last = Instant::now() + LAST_WORDS;
         self.until(last, |node| open(node).is_empty() || !there(node)).await;
-        let Some(rpc_url) = &self.rpc_url else { return };
-        let notices = async {
-            for agreement in open(&self.node) {
-                let lease = agreement.lease;
-                match self.node.pledges.give_notice(rpc_url, &agreement).await {
-                    Ok(_) => tracing::info!(%lease, "notice was given on chain"),
-                    Err(error) => {
-                        let error = crate::error::chain_of(&error);
-                        tracing::warn!(%lease, error, "notice could not be given");
-                    }
+        let give = async |agreement: Agreement| {
+            let lease = agreement.lease;
+            match self.node.pledges.give_notice(&agreement).await {
+                Ok(Some(_)) => tracing::info!(%lease, "notice was given on chain"),
+                Ok(None) => {}
+                Err(error) => {
+                    let error = crate::error::chain_of(&error);
+                    tracing::warn!(%lease, error, "notice could not be given");
                 }
             }
         };
+        let notices = futures_util::stream::iter(open(&self.node))
+            .for_each_concurrent(pledge::NOTICES_AT_ONCE, give);
         if tokio::time::timeout(NOTICES_MAX, notices).await.is_err() {
             tracing::warn!("notice of some leases was not given in time: `kinesis lease notice`");
         }

@@ -44,7 +44,7 @@ pub struct AgentConfig {
     /// answers is believed to be whom it says.
     pub expects: Option<Address>,
     /// The most that silence may cost, over all leases together; past it no terms are signed.
-    /// `None`: what the supplier has at stake, as its utility says.
+    /// `None`: what the supplier has at stake, as the chain at `rpc_url` has it; nothing without one.
     pub max_penalty: Option<NanoJoule>,
     /// Rated power of one core, for the energy line where nothing measures it.
     pub watts_per_core: u32,

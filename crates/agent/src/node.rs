@@ -276,8 +276,7 @@ impl Node {
     fn unsigned(&self, utility: NodeId, spec: &LeaseSpec) -> Option<String> {
         let peer = self.peer(utility)?;
         let terms = (*peer.terms.lock())?;
-        let stake_wei = peer.standing.lock().stake_wei;
-        self.pledges.refusal(spec, &terms, stake_wei)
+        self.pledges.refusal(spec.lease, spec.sla.as_ref()?, &terms)
     }
 
     /// Decides about a grant, and starts the lease where it is granted.

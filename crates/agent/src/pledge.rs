@@ -1,12 +1,16 @@
 //! What this supplier has signed about leases, and the utility's word that it keeps it.
 //!
-//! Terms are signed only where the owner's limit bears their penalty, and only once they are on disk.
+//! Terms are signed only where the owner's limit, or the stake that the chain has, bears their penalty,
+//! where their interval leaves the time to give notice, and only once they are on disk.
 //! The newest acknowledgement of each lies beside them, in `leases/`: with that file anybody answers
 //! an accusation, whether the agent runs or not.
 //!
 //! A utility may fall silent too, or withhold its word. Nothing can be done about that but to say, on
 //! chain and in time, that this node answers no more: [`watch`] does so when three quarters of the
-//! interval have passed without a word.
+//! interval have passed without a word, of many leases at once.
+
+mod acks;
+mod stake;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -15,13 +19,17 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use kinesis_chain::{Agreement, Agreements, Joules, Key, protocol::leases::notice};
+use futures_util::{StreamExt as _, stream::FuturesUnordered};
+use kinesis_chain::{Agreement, Agreements, Joules, Key, dev, protocol::leases::Courts};
 use kinesis_protocol::{
     Address, LeaseId, LeaseSpec, NodeId, Signature, SignedAck, SlaOffer, U256, sla::lease_hash,
 };
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
+use stake::Stakes;
+use tokio::time::{Instant, MissedTickBehavior};
 
+pub(crate) use self::acks::Acks;
 use crate::{AgentError, error::chain_of, node::Node, wallet::Terms};
 
 /// How often it is looked whether notice has to be given.
@@ -30,6 +38,13 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 const NOTICE_TIMEOUT: Duration = Duration::from_secs(15);
 /// The pause after a notice that could not be given.
 const NOTICE_PAUSE: Duration = Duration::from_secs(2);
+/// The shortest interval that is signed for, in seconds, but on a development chain: after three
+/// quarters of it there is time for a look, a notice that fails, the pause after it, and one that a
+/// block of 12 s takes.
+const INTERVAL_S_MIN: u32 = 120;
+/// How many notices may be under way at once, and so how many terms are signed at once: all of them
+/// fit into a block or two.
+pub(crate) const NOTICES_AT_ONCE: usize = 64;
 /// How far the clocks of a utility and this node may be apart, in seconds.
 const CLOCKS_S: u64 = 120;
 
@@ -59,6 +74,9 @@ pub(crate) struct Pledges {
     key: Key,
     node: NodeId,
     penalty_max: Option<U256>,
+    /// `None` where no chain is known.
+    courts: Option<Courts>,
+    stakes: Stakes,
     held: Mutex<BTreeMap<LeaseId, Agreement>>,
     /// One write after another: each begins with what the one before left.
     writing: Mutex<()>,
@@ -70,12 +88,13 @@ pub(crate) fn now_s() -> u64 {
 
 impl Pledges {
     /// What an earlier process signed below `data_dir`. `penalty_max` is the owner's limit; `None`:
-    /// what the supplier has at stake.
+    /// what the supplier has at stake, as the chain at `rpc_url` has it; nothing where none is known.
     pub(crate) fn open(
         data_dir: &Path,
         key: Key,
         node: NodeId,
         penalty_max: Option<U256>,
+        rpc_url: Option<String>,
     ) -> Result<Self, AgentError> {
         let files = Agreements::new(dir(data_dir));
         let (all, broken) = files.all(now_s()).map_err(AgentError::chain)?;
@@ -88,6 +107,8 @@ impl Pledges {
         let held = all.into_iter().filter(ours).map(|a| (a.lease, a)).collect();
         Ok(Self {
             files,
+            courts: rpc_url.map(|rpc_url| Courts::new(rpc_url, key.clone())),
+            stakes: Stakes::default(),
             key,
             node,
             penalty_max,
@@ -96,33 +117,44 @@ impl Pledges {
         })
     }
 
-    /// Why the terms of a lease are not signed; `None` where they are, or there are none. `stake_wei`:
-    /// what the supplier has at stake, as far as it is known.
+    /// Why the terms of a lease are not signed; `None` where they are.
     pub(crate) fn refusal(
         &self,
-        spec: &LeaseSpec,
+        lease: LeaseId,
+        offer: &SlaOffer,
         payer: &Terms,
-        stake_wei: Option<U256>,
     ) -> Option<String> {
-        let offer = spec.sla?;
-        if let Err(reason) = self.check(spec, &offer, payer) {
+        // What was signed is signed again.
+        if self.held.lock().get(&lease).is_some_and(|known| known.digest() == offer.digest()) {
+            return None;
+        }
+        if let Err(reason) = self.check(lease, offer, payer) {
             return Some(format!("its terms are not what this node signs: {reason}"));
         }
         let promised = {
             let held = self.held.lock();
             let open = held.values().filter(|a| a.is_open() && a.notice_at_s.is_none());
-            open.fold(U256::ZERO, |sum, a| sum.saturating_add(a.offer.terms.penalty.to()))
+            let (mut count, mut sum) = (0_usize, U256::ZERO);
+            for agreement in open {
+                count += 1;
+                sum = sum.saturating_add(agreement.offer.terms.penalty.to());
+            }
+            if count >= NOTICES_AT_ONCE {
+                return Some(format!(
+                    "it has signed {count} terms, and could not give notice of more in time"
+                ));
+            }
+            sum
         };
         let wanted = promised.saturating_add(offer.terms.penalty.to());
-        let limit = self.penalty_max.or(stake_wei).unwrap_or_default();
+        let (limit, whose) = match self.limit(offer) {
+            Ok(limit) => limit,
+            Err(reason) => return Some(reason.to_owned()),
+        };
         (wanted > limit).then(|| {
+            self.stakes.look();
             let (penalty, limit) = (Joules(offer.terms.penalty.to()), Joules(limit));
             let promised = Joules(promised);
-            let whose = if self.penalty_max.is_some() {
-                "its owner's limit (--max-penalty)"
-            } else {
-                "the stake it has (--max-penalty is another limit)"
-            };
             format!(
                 "a penalty of {penalty} JOULE, with {promised} promised already, is above {limit}, \
                  {whose}"
@@ -130,7 +162,23 @@ impl Pledges {
         })
     }
 
-    fn check(&self, spec: &LeaseSpec, offer: &SlaOffer, payer: &Terms) -> Result<(), String> {
+    /// How much may be promised at this court, and whose limit that is.
+    fn limit(&self, offer: &SlaOffer) -> Result<(U256, &'static str), &'static str> {
+        if let Some(limit) = self.penalty_max {
+            return Ok((limit, "its owner's limit (--max-penalty)"));
+        }
+        if self.courts.is_none() {
+            return Err(
+                "no chain is known on which to read the stake it has: its owner names one \
+                        with --rpc, or a limit with --max-penalty",
+            );
+        }
+        let stake = self.stakes.at(offer.chain_id, offer.court);
+        let stake = stake.ok_or("the stake it has is being read on the chain: ask again")?;
+        Ok((stake, "the stake it has (--max-penalty is another limit)"))
+    }
+
+    fn check(&self, lease: LeaseId, offer: &SlaOffer, payer: &Terms) -> Result<(), String> {
         let terms = &offer.terms;
         terms.validate()?;
         if terms.supplier != self.key.address() {
@@ -139,11 +187,26 @@ impl Pledges {
         if terms.utility != payer.payer.utility || offer.chain_id != payer.chain_id {
             return Err("they are not of the utility and chain that pay this node".to_owned());
         }
-        if terms.lease != lease_hash(spec.lease) {
+        if terms.lease != lease_hash(lease) {
             return Err("they are about another lease".to_owned());
         }
-        if terms.from.abs_diff(now_s()) > CLOCKS_S {
+        let (interval_s, now_s) = (terms.ackInterval, now_s());
+        if terms.from.abs_diff(now_s) > CLOCKS_S {
             return Err(format!("they begin more than {CLOCKS_S} s from now; compare the clocks"));
+        }
+        // Blocks of a development chain come at once, and its JOULE is worth nothing.
+        if offer.chain_id != dev::CHAIN_ID {
+            if interval_s < INTERVAL_S_MIN {
+                return Err(format!(
+                    "an interval of {interval_s} s leaves no time to give notice on chain; at least \
+                     {INTERVAL_S_MIN} s do"
+                ));
+            }
+            // Half of it is left then before notice is due.
+            let late_s = now_s.saturating_sub(terms.from);
+            if late_s > u64::from(interval_s / 4) {
+                return Err(format!("they began {late_s} s ago, too long for their interval"));
+            }
         }
         if !offer.is_signed() {
             return Err("the utility's signature over them does not hold".to_owned());
@@ -228,14 +291,13 @@ impl Pledges {
         self.open_ones().into_iter().filter(late).collect()
     }
 
-    /// Gives notice of one lease on chain.
+    /// Gives notice of one lease on chain; `None` where none is known.
     pub(crate) async fn give_notice(
         self: &Arc<Self>,
-        rpc_url: &str,
         agreement: &Agreement,
-    ) -> Result<u64, AgentError> {
-        let given = notice(rpc_url, self.key.clone(), agreement);
-        let at_s = tokio::time::timeout(NOTICE_TIMEOUT, given).await;
+    ) -> Result<Option<u64>, AgentError> {
+        let Some(courts) = &self.courts else { return Ok(None) };
+        let at_s = tokio::time::timeout(NOTICE_TIMEOUT, courts.notice(agreement)).await;
         let at_s = at_s.map_err(AgentError::chain)?.map_err(AgentError::chain)?;
         let (this, lease) = (Arc::clone(self), agreement.lease);
         let write = move || {
@@ -247,7 +309,7 @@ impl Pledges {
             Ok(written) => written?,
             Err(error) => tracing::error!(%error, "writing that notice was given failed"),
         }
-        Ok(at_s)
+        Ok(Some(at_s))
     }
 
     /// The supplier.
@@ -256,33 +318,137 @@ impl Pledges {
     }
 }
 
-/// Gives notice where the utility's word is late. Runs until it is dropped.
-pub(crate) async fn watch(node: Arc<Node>, rpc_url: Option<String>) {
+/// Gives notice where the utility's word is late, and reads what is at stake. Runs until it is dropped.
+pub(crate) async fn watch(node: Arc<Node>) {
+    match &node.pledges.courts {
+        None => warn_of_late(&node).await,
+        Some(courts) => {
+            tokio::join!(give_notices(&node), node.pledges.stakes.watch(courts));
+        }
+    }
+}
+
+async fn warn_of_late(node: &Arc<Node>) {
     let mut told = BTreeSet::new();
     loop {
         tokio::time::sleep(LOOK_EVERY).await;
-        for agreement in node.pledges.due() {
-            let lease = agreement.lease;
-            let Some(rpc_url) = &rpc_url else {
-                if told.insert(lease) {
-                    tracing::warn!(
-                        %lease,
-                        "the utility's word is late, and no chain is known to give notice on: name \
-                         one with --rpc, or give notice with `kinesis lease notice`"
-                    );
-                }
-                continue;
-            };
-            match node.pledges.give_notice(rpc_url, &agreement).await {
-                Ok(_) => tracing::warn!(
-                    %lease, supplier = %node.pledges.supplier(),
-                    "the utility's word was late: notice was given, this node answers no more"
-                ),
-                Err(error) => {
-                    tracing::warn!(%lease, error = chain_of(&error), "notice could not be given");
-                    tokio::time::sleep(NOTICE_PAUSE).await;
-                }
+        for Agreement { lease, .. } in node.pledges.due() {
+            if told.insert(lease) {
+                tracing::warn!(
+                    %lease,
+                    "the utility's word is late, and no chain is known to give notice on: name \
+                     one with --rpc, or give notice with `kinesis lease notice`"
+                );
             }
         }
+    }
+}
+
+/// Gives notice of many leases at once: a utility that falls silent does so towards all.
+async fn give_notices(node: &Arc<Node>) {
+    let (mut under_way, mut giving) = (BTreeSet::new(), FuturesUnordered::new());
+    let mut look = tokio::time::interval_at(Instant::now() + LOOK_EVERY, LOOK_EVERY);
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            Some(lease) = giving.next() => {
+                under_way.remove(&lease);
+                continue;
+            }
+            _ = look.tick() => {}
+        }
+        for agreement in node.pledges.due() {
+            if giving.len() < NOTICES_AT_ONCE && under_way.insert(agreement.lease) {
+                giving.push(give_one(node, agreement));
+            }
+        }
+    }
+}
+
+async fn give_one(node: &Arc<Node>, agreement: Agreement) -> LeaseId {
+    let lease = agreement.lease;
+    match node.pledges.give_notice(&agreement).await {
+        Ok(_) => tracing::warn!(
+            %lease, supplier = %node.pledges.supplier(),
+            "the utility's word was late: notice was given, this node answers no more"
+        ),
+        Err(error) => {
+            tracing::warn!(%lease, error = chain_of(&error), "notice could not be given");
+            tokio::time::sleep(NOTICE_PAUSE).await;
+        }
+    }
+    lease
+}
+
+#[cfg(test)]
+mod tests {
+    use kinesis_protocol::LeaseTerms;
+
+    use super::*;
+    use crate::Payer;
+
+    #[test]
+    fn an_interval_that_leaves_no_time_for_notice_is_not_signed() {
+        let dir = tempfile::tempdir().unwrap();
+        let (key, utility) = (Key::random(), Key::random());
+        let most = Some(U256::from(10));
+        let pledges = Pledges::open(dir.path(), key.clone(), NodeId([1; 32]), most, None).unwrap();
+        let lease = LeaseId::random();
+        let court = Address::repeat_byte(1);
+        let refusal = |chain_id, interval_s, late_s| {
+            let from = now_s() - late_s;
+            let terms = LeaseTerms {
+                supplier: key.address(),
+                utility: utility.address(),
+                lease: lease_hash(lease),
+                from,
+                to: from + 1_000,
+                ackInterval: interval_s,
+                penalty: U256::from(1).to(),
+            };
+            let signature = utility.sign_hash(&terms.signing_hash(chain_id, court));
+            let offer = SlaOffer { chain_id, court, terms, signature };
+            let payer = Payer { utility: utility.address(), series: 1 };
+            let payer = Terms { payer, chain_id, escrow: court };
+            pledges.refusal(lease, &offer, &payer).unwrap_or_default()
+        };
+        assert_eq!(refusal(dev::CHAIN_ID, 5, 0), "", "blocks come at once there");
+        for interval_s in [5, 60, INTERVAL_S_MIN - 1] {
+            let why = refusal(10, interval_s, 0);
+            assert!(why.contains("no time to give notice"), "{why}");
+        }
+        assert_eq!(refusal(10, INTERVAL_S_MIN, 0), "");
+        // Nor where most of the first interval is over before it is offered.
+        assert_eq!(refusal(10, INTERVAL_S_MIN, 25), "");
+        let why = refusal(10, INTERVAL_S_MIN, 100);
+        assert!(why.contains("s ago"), "{why}");
+        assert_eq!(refusal(10, 4 * INTERVAL_S_MIN, 100), "");
+        // After three quarters there is time for a notice that fails and for one that is mined.
+        let block = Duration::from_secs(12);
+        let needed = LOOK_EVERY + NOTICE_TIMEOUT + NOTICE_PAUSE + block;
+        assert!(Duration::from_secs(u64::from(INTERVAL_S_MIN / 4)) >= needed);
+    }
+
+    #[test]
+    fn without_a_limit_and_a_chain_nothing_is_promised() {
+        let dir = tempfile::tempdir().unwrap();
+        let (key, utility) = (Key::random(), Key::random());
+        let pledges = Pledges::open(dir.path(), key.clone(), NodeId([1; 32]), None, None).unwrap();
+        let (lease, from, court) = (LeaseId::random(), now_s(), Address::repeat_byte(1));
+        let terms = LeaseTerms {
+            supplier: key.address(),
+            utility: utility.address(),
+            lease: lease_hash(lease),
+            from,
+            to: from + 1_000,
+            ackInterval: 300,
+            penalty: U256::from(1).to(),
+        };
+        let signature = utility.sign_hash(&terms.signing_hash(10, court));
+        let offer = SlaOffer { chain_id: 10, court, terms, signature };
+        let payer = Payer { utility: utility.address(), series: 1 };
+        let payer = Terms { payer, chain_id: 10, escrow: court };
+        let why = pledges.refusal(lease, &offer, &payer).unwrap();
+        assert!(why.contains("--rpc") && why.contains("--max-penalty"), "{why}");
     }
 }

@@ -8,7 +8,7 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use kinesis_protocol::{
-    JoulePrice, LeaseId, LeaseReport, LeaseState, NodeId, SignedAck, SlaOffer,
+    JoulePrice, LeaseId, LeaseReport, LeaseState, NodeId, SlaOffer,
     message::{
         FRAME_BYTES_MAX, HEARTBEAT_MS, StreamOpen, ToAgent, ToUtility, VERSION, VERSION_MIN,
     },
@@ -26,6 +26,7 @@ use crate::{
     error::chain_of,
     lifeline,
     node::{Node, Peer, Said},
+    pledge::Acks,
     policy::Decision,
     streams,
     wallet::Terms,
@@ -44,8 +45,6 @@ const REJECTED_PAUSE: Duration = Duration::from_secs(5);
 const REPORT_BYTES_MAX: usize = FRAME_BYTES_MAX * 3 / 4;
 /// How many answers may wait to be sent.
 const ANSWERS_MAX: usize = 256;
-/// How many acknowledgements may wait to be stored; each counts for everything before it.
-const ACKS_MAX: usize = 512;
 /// How many payments may wait to be checked; the newest ones carry all that older ones said.
 const PAYMENTS_MAX: usize = 16;
 
@@ -73,8 +72,11 @@ pub(crate) async fn serve(node: Arc<Node>, peer: Arc<Peer>, endpoint: Endpoint, 
     let (payments, waiting) = mpsc::channel(PAYMENTS_MAX);
     let _payments =
         AbortOnDropHandle::new(tokio::spawn(take_payments(node.clone(), peer.clone(), waiting)));
-    let (acks, waiting) = mpsc::channel(ACKS_MAX);
-    let _acks = AbortOnDropHandle::new(tokio::spawn(take_acks(node.clone(), waiting)));
+    let acks = Arc::new(Acks::default());
+    let _acks = {
+        let (acks, node) = (Arc::clone(&acks), node.clone());
+        AbortOnDropHandle::new(tokio::spawn(async move { acks.store(&node).await }))
+    };
     let later = Later { payments, acks };
     let addresses = at.addrs.clone();
     let mut dialling = Reconnect::new(endpoint, at);
@@ -105,7 +107,7 @@ pub(crate) async fn serve(node: Arc<Node>, peer: Arc<Peer>, endpoint: Endpoint, 
 /// What is checked and stored beside the reading of frames.
 struct Later {
     payments: mpsc::Sender<(Terms, PaymentProof, JoulePrice)>,
-    acks: mpsc::Sender<(LeaseId, SignedAck)>,
+    acks: Arc<Acks>,
 }
 
 async fn connected(
@@ -259,8 +261,8 @@ async fn read(
                 }
             }
             ToAgent::Ack { lease, ack } => {
-                if node.pledges.holds(lease) && later.acks.try_send((lease, ack)).is_err() {
-                    tracing::debug!("an acknowledgement was passed over; the next one says more");
+                if node.pledges.holds(lease) {
+                    later.acks.push(lease, ack);
                 }
             }
             ToAgent::Standing { stake_wei, withheld } => {
@@ -398,20 +400,6 @@ async fn pledge(
     };
     // Without a signature the utility takes the lease back.
     let _ = answers.send(ToUtility::Granted { lease, signature }).await;
-}
-
-/// Checks and stores acknowledgements, one after another.
-async fn take_acks(node: Arc<Node>, mut waiting: mpsc::Receiver<(LeaseId, SignedAck)>) {
-    while let Some((lease, ack)) = waiting.recv().await {
-        let pledges = node.pledges.clone();
-        match tokio::task::spawn_blocking(move || pledges.take(lease, ack)).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => {
-                tracing::error!(error = chain_of(&error), "an acknowledgement was not stored");
-            }
-            Err(error) => tracing::error!(%error, "checking an acknowledgement failed"),
-        }
-    }
 }
 
 /// Checks and stores payments, one after another.

@@ -19,7 +19,7 @@ use crate::ChainError;
 
 /// The longest file that is read.
 const BYTES_MAX: u64 = 16 << 10;
-/// The most files of one directory that are looked at.
+/// The most agreements of one directory that are given out; those that are not settled all are.
 pub const AGREEMENTS_MAX: usize = 20_000;
 /// How long after its end a lease may be accused, in seconds: as the court has it, and a day.
 const KEPT_S: u64 = 8 * 86_400;
@@ -211,8 +211,23 @@ impl Agreements {
         }
     }
 
-    /// All of them, by lease, and the files that cannot be read. Files of what nobody may accuse any
-    /// more are removed.
+    /// Removes one: only what nobody needs any more. That it is not there is no error.
+    ///
+    /// # Errors
+    /// Where it cannot be removed.
+    pub fn remove(&self, lease: LeaseId) -> Result<(), ChainError> {
+        let path = self.path(lease);
+        match fs::remove_file(&path) {
+            Err(source) if source.kind() != ErrorKind::NotFound => {
+                Err(ChainError::File { path, source })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// All of them, by lease, and what is wrong with files. Files of what nobody may accuse any more
+    /// are removed. Above [`AGREEMENTS_MAX`] settled ones are left out, which is said among what is
+    /// wrong.
     ///
     /// # Errors
     /// Where the directory cannot be read.
@@ -224,8 +239,8 @@ impl Agreements {
             }
             read => read.map_err(failed)?,
         };
-        let (mut all, mut broken) = (Vec::new(), Vec::new());
-        for entry in entries.take(AGREEMENTS_MAX) {
+        let (mut all, mut settled, mut broken) = (Vec::new(), Vec::new(), Vec::new());
+        for entry in entries {
             let path = entry.map_err(failed)?.path();
             if path.extension().is_none_or(|extension| extension != "json") {
                 continue;
@@ -235,13 +250,30 @@ impl Agreements {
                     // What cannot be removed is passed over again next time.
                     let _ = fs::remove_file(&path);
                 }
+                Ok(agreement) if agreement.is_settled() => settled.push(agreement),
                 Ok(agreement) => all.push(agreement),
                 Err(error) => broken.push(error),
             }
         }
+        if let Some(left_out) = keep_within(AGREEMENTS_MAX, &mut all, settled) {
+            broken.push(failed(io::Error::other(left_out)));
+        }
         all.sort_by_key(|agreement| agreement.lease);
         Ok((all, broken))
     }
+}
+
+/// Adds the newest settled ones, as many as fit; says where some do not.
+fn keep_within(
+    most: usize,
+    all: &mut Vec<Agreement>,
+    mut settled: Vec<Agreement>,
+) -> Option<String> {
+    settled.sort_by_key(|agreement| std::cmp::Reverse(agreement.offer.terms.from));
+    let room = most.saturating_sub(all.len());
+    let left_out = settled.len().saturating_sub(room);
+    all.extend(settled.into_iter().take(room));
+    (left_out > 0).then(|| format!("{left_out} settled agreements above {most} are left out"))
 }
 
 #[cfg(test)]
@@ -319,5 +351,35 @@ mod tests {
         let (all, broken) = store.all(10_000_000).unwrap();
         assert_eq!((all, broken.len()), (vec![kept], 1));
         assert!(!store.path(old.lease).exists(), "nobody accuses it any more");
+    }
+
+    #[test]
+    fn of_too_many_the_settled_are_left_out_and_that_is_said() {
+        let pair = Pair { utility: Key::random(), supplier: Key::random() };
+        let settled = |from| {
+            let mut agreement = pair.agree(from);
+            agreement.take(pair.ack(&agreement, from + 100, &pair.utility)).unwrap();
+            agreement
+        };
+        let (open, older, newer) = (pair.agree(1), settled(2), settled(3));
+        let mut all = vec![open.clone()];
+        let said = keep_within(2, &mut all, vec![older.clone(), newer.clone()]).unwrap();
+        assert_eq!(all, [open.clone(), newer.clone()]);
+        assert!(said.starts_with("1 settled"), "{said}");
+        // What is not settled is never left out.
+        let mut all = vec![open.clone(), pair.agree(1)];
+        assert!(keep_within(1, &mut all, vec![newer.clone()]).is_some());
+        assert_eq!(all.len(), 2);
+        let mut all = vec![open];
+        assert_eq!(keep_within(3, &mut all, vec![older, newer]), None);
+        assert_eq!(all.len(), 3);
+
+        let dir = tempfile::tempdir().unwrap();
+        let store = Agreements::new(dir.path().join("leases"));
+        store.save(&all[0]).unwrap();
+        for _ in 0..2 {
+            store.remove(all[0].lease).unwrap();
+        }
+        assert_eq!(store.load(all[0].lease).unwrap(), None);
     }
 }

@@ -240,6 +240,9 @@ impl Grid {
                     }
                 }
             }
+            // It may have been the last of an app that is stopped.
+            self.tell_state(app);
+            self.settle(app);
             return;
         };
         lease.spec.key.epoch = epoch;

@@ -58,6 +58,9 @@ pub enum SettleError {
     /// The key could not sign.
     #[error("the payment root could not be signed")]
     Sign(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The signing process does not sign this, and asked again never will.
+    #[error("the signer refuses: {0}")]
+    SignerRefused(String),
     /// The supplier's consent does not hold.
     #[error("the supplier's signature over the redemption does not hold")]
     Consent,

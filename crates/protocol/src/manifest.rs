@@ -25,7 +25,7 @@
 //! warm = 1                         # standbys, on other suppliers
 //! idle_ms = 60000                  # how long without requests before it scales down
 //! [sla]                            # suppliers sign that they serve, or say in time that they do not
-//! ack_interval_s = 30              # the longest silence, in seconds
+//! ack_interval_s = 120             # the longest silence, in seconds
 //! penalty_joule = "25.00"          # what a longer one costs the supplier's stake
 //!
 //! [job]                            # instead of [service] and [scale]
@@ -61,7 +61,7 @@ use crate::{
     lease::Instance,
     money::{NanoJoule, NanoUsd},
     resources::{Resources, Tier},
-    sla::{ACK_INTERVAL_S_MAX, ACK_INTERVAL_S_MIN},
+    sla::{ACK_INTERVAL_S_DEFAULT, ACK_INTERVAL_S_MAX, ACK_INTERVAL_S_MIN},
 };
 use reader::{Reader, Table};
 
@@ -295,7 +295,11 @@ fn service(root: &mut Table<'_>) -> Result<Service, ManifestError> {
 fn sla(root: &mut Table<'_>) -> Result<Option<Sla>, ManifestError> {
     let Some(mut t) = root.table_if_there("sla")? else { return Ok(None) };
     let sla = Sla {
-        ack_interval_s: t.number("ack_interval_s", ACK_INTERVAL_S_MIN..=ACK_INTERVAL_S_MAX, 30)?,
+        ack_interval_s: t.number(
+            "ack_interval_s",
+            ACK_INTERVAL_S_MIN..=ACK_INTERVAL_S_MAX,
+            ACK_INTERVAL_S_DEFAULT,
+        )?,
         penalty: t.required("penalty_joule", |v| v.joule())?,
     };
     t.finish()?;

@@ -19,6 +19,9 @@ use crate::{
 
 /// The shortest interval that the court hears of, in seconds.
 pub const ACK_INTERVAL_S_MIN: u32 = 5;
+/// The interval where a manifest names none, in seconds. A quarter of it is time enough to give notice
+/// on a chain with a block every 12 s: agents sign for no shorter one, but on a development chain.
+pub const ACK_INTERVAL_S_DEFAULT: u32 = 120;
 /// The longest interval between acknowledgements, in seconds: a day.
 pub const ACK_INTERVAL_S_MAX: u32 = 86_400;
 /// The longest that terms may hold, in seconds: a year.

@@ -131,17 +131,13 @@ async fn terms_are_signed_once_and_kept_with_the_newest_word() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn terms_that_are_not_ours_or_too_dear_are_refused_with_a_reason() {
-    let grid = grid().await;
+    let grid = grid_with(|config| config.max_penalty = Some(NanoJoule(10_000_000_000))).await;
     let spec = || grid.house.service(0, 1);
     let refused = async |spec: LeaseSpec, what: &str| {
         let reason = grid.session.refused(&spec).await;
         assert!(reason.contains(what), "{reason}");
     };
-    // Without a limit of its owner's it promises what it has, and nobody said that it has anything.
-    refused(offered(&grid, spec(), |_| {}), "the stake it has").await;
-    grid.session.send(ToAgent::Standing { stake_wei: joule(9), withheld: None });
-    refused(offered(&grid, spec(), |_| {}), "is above 9").await;
-    grid.session.send(ToAgent::Standing { stake_wei: joule(10), withheld: None });
+    refused(offered(&grid, spec(), |terms| terms.penalty = joule(11).to()), "is above 10").await;
     let stranger = |terms: &mut LeaseTerms| terms.supplier = Address::repeat_byte(1);
     refused(offered(&grid, spec(), stranger), "another supplier").await;
     let elsewhere = |terms: &mut LeaseTerms| terms.utility = Address::repeat_byte(1);
@@ -158,6 +154,54 @@ async fn terms_that_are_not_ours_or_too_dear_are_refused_with_a_reason() {
     assert!(granted(&grid, &offered(&grid, spec(), |_| {})).await.is_some());
     // A lease without terms needs no stake.
     grid.session.grant(&grid.house.service(1, 1)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_supplier_promises_the_stake_that_it_reads_and_not_what_a_utility_says() {
+    // Without a chain nothing is read, whatever the utility says.
+    let blind = grid().await;
+    blind.session.send(ToAgent::Standing { stake_wei: joule(1_000), withheld: None });
+    let reason = blind.session.refused(&offered(&blind, blind.house.service(0, 1), |_| {})).await;
+    assert!(reason.contains("--rpc"), "{reason}");
+
+    let dir = tempfile::tempdir().unwrap();
+    let chain = EmbeddedChain::open(ChainConfig::new(dir.path())).unwrap();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let rpc = format!("http://{}/rpc", listener.local_addr().unwrap());
+    let router = chain.router();
+    tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+    let contracts = deploy(&rpc, &dev::key(0)).await.unwrap();
+    let court = contracts.protocol().unwrap().leases;
+    let patron = Protocol::new(&rpc, contracts, dev::key(1)).unwrap();
+    let named = rpc.clone();
+    let grid = grid_with(|config| config.rpc_url = Some(named)).await;
+    grid.session.send(ToAgent::Standing { stake_wei: joule(1_000), withheld: None });
+    let spec = || with_terms(&grid, grid.house.service(0, 1), &grid.utility.key, court, |_| {});
+    // The first time it has read nothing yet, and later what there is.
+    let above = |what: &'static str| {
+        let (grid, spec) = (&grid, &spec);
+        async move {
+            while !grid.session.refused(&spec()).await.contains(what) {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    };
+    soon("it reads that it has nothing", above("is above 0, the stake")).await;
+    patron.bond(grid.agent.supplier(), Joules(joule(9))).await.unwrap();
+    soon("it reads that it has too little", above("is above 9, the stake")).await;
+    patron.bond(grid.agent.supplier(), Joules(joule(1))).await.unwrap();
+    let signed = async {
+        loop {
+            let spec = spec();
+            grid.session.send(ToAgent::Grant { spec: spec.clone() });
+            match grid.session.next().await {
+                ToUtility::Granted { lease, signature } if lease == spec.lease => return signature,
+                ToUtility::Refused { .. } => tokio::time::sleep(Duration::from_millis(100)).await,
+                other => panic!("neither granted nor refused: {other:?}"),
+            }
+        }
+    };
+    assert!(soon("it signs for what it has", signed).await.is_some());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,15 +1,18 @@
 //! The court of leases: a supplier that fell silent without notice. The evidence is terms that both
 //! signed and acknowledgements that are missing; whoever holds a later one ends the case with it.
 
+use std::collections::HashMap;
+
 use alloy::primitives::{B256, Bytes, U256};
 use kinesis_protocol::{Address, LeaseTerms, SignedAck, SlaOffer};
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 use super::{Protocol, event, hash};
 use crate::{
     ChainError, Joules, Key, Settlement, Until,
     agreement::Agreement,
-    contracts::{ILeases, Leases},
+    contracts::{Disputes, ILeases, Leases, Registry},
     dev,
 };
 
@@ -121,30 +124,84 @@ impl Protocol {
     }
 }
 
-/// Gives notice with nothing but the terms, the supplier's key and a chain; returns when it was given,
-/// in seconds since 1970. Asked again, it says the same.
+/// What a supplier does at the courts that its terms name, over one endpoint. Notices of many leases at
+/// once share a connection and its nonces.
+#[derive(Debug)]
+pub struct Courts {
+    rpc_url: String,
+    supplier: Key,
+    /// By chain; the escrow of none is asked for anything.
+    clients: Mutex<HashMap<u64, Settlement>>,
+    /// One at a time: the account that pays on a development chain is the same for all.
+    funding: tokio::sync::Mutex<()>,
+}
+
+impl Courts {
+    /// The courts behind this endpoint; contacts nothing yet.
+    #[must_use]
+    pub fn new(rpc_url: String, supplier: Key) -> Self {
+        Self {
+            rpc_url,
+            supplier,
+            clients: Mutex::default(),
+            funding: tokio::sync::Mutex::default(),
+        }
+    }
+
+    fn client(&self, chain_id: u64, court: Address) -> Result<Settlement, ChainError> {
+        if let Some(known) = self.clients.lock().get(&chain_id) {
+            return Ok(known.clone());
+        }
+        let made = Settlement::new(&self.rpc_url, chain_id, court, self.supplier.clone())?;
+        Ok(self.clients.lock().entry(chain_id).or_insert(made).clone())
+    }
+
+    /// Gives notice of a lease; returns when it was given, in seconds since 1970. Asked again, it says
+    /// the same.
+    ///
+    /// # Errors
+    /// Where the contract refuses, or the endpoint fails.
+    pub async fn notice(&self, of: &Agreement) -> Result<u64, ChainError> {
+        let SlaOffer { chain_id, court, terms: agreed, .. } = of.offer;
+        let client = self.client(chain_id, court)?;
+        let digest = of.digest();
+        let given = async || {
+            let record = client.read(court, &Leases::recordOfCall { terms: digest }).await?;
+            Ok::<_, ChainError>(record.noticeAt)
+        };
+        match given().await? {
+            0 => {}
+            at_s => return Ok(at_s),
+        }
+        if chain_id == dev::CHAIN_ID {
+            let _one = self.funding.lock().await;
+            dev::fund(&self.rpc_url, client.address(), U256::from(DEV_GAS_WEI)).await?;
+        }
+        let call = Leases::giveNoticeCall { terms: terms(&agreed) };
+        client.submit(&format!("notice:{digest}"), court, &call, Until::Mined).await?;
+        given().await
+    }
+
+    /// What the supplier has at stake where this court's penalties are taken, in wei of JOULE. What a
+    /// court says that is none of the protocol's is worth as much as terms that name it: nothing.
+    ///
+    /// # Errors
+    /// Where the endpoint fails, or there is no court.
+    pub async fn stake(&self, chain_id: u64, court: Address) -> Result<U256, ChainError> {
+        let client = self.client(chain_id, court)?;
+        let disputes = client.read(court, &Leases::disputesCall {}).await?;
+        let registry = client.read(disputes, &Disputes::registryCall {}).await?;
+        let call = Registry::bondOfCall { operator: self.supplier.address() };
+        Ok(client.read(registry, &call).await?.active)
+    }
+}
+
+/// Gives notice with nothing but the terms, the supplier's key and a chain, as [`Courts::notice`].
 ///
 /// # Errors
 /// Where the contract refuses, or the endpoint fails.
 pub async fn notice(rpc_url: &str, supplier: Key, of: &Agreement) -> Result<u64, ChainError> {
-    let SlaOffer { chain_id, court, terms: agreed, .. } = of.offer;
-    // The escrow is not asked for anything here.
-    let client = Settlement::new(rpc_url, chain_id, court, supplier)?;
-    let digest = of.digest();
-    let given = async || {
-        let record = client.read(court, &Leases::recordOfCall { terms: digest }).await?;
-        Ok::<_, ChainError>(record.noticeAt)
-    };
-    match given().await? {
-        0 => {}
-        at_s => return Ok(at_s),
-    }
-    if chain_id == dev::CHAIN_ID {
-        dev::fund(rpc_url, client.address(), U256::from(DEV_GAS_WEI)).await?;
-    }
-    let call = Leases::giveNoticeCall { terms: terms(&agreed) };
-    client.submit(&format!("notice:{digest}"), court, &call, Until::Mined).await?;
-    given().await
+    Courts::new(rpc_url.to_owned(), supplier).notice(of).await
 }
 
 /// Terms as the contract takes them.

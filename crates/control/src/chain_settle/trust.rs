@@ -1,6 +1,6 @@
 //! What stands behind machines, and what is signed for the court of leases.
 
-use kinesis_chain::{Protocol, Settlement};
+use kinesis_chain::{ChainError, Protocol, Settlement};
 use kinesis_protocol::{Address, LeaseTerms, NodeId, SignedAck, SlaOffer, sla::Ack};
 use kinesis_wire::signed_by;
 
@@ -34,7 +34,7 @@ pub(super) async fn sign_terms(
 ) -> Result<SlaOffer, SettleError> {
     let chain_id = utility.chain_id();
     let signature = utility.signer().sign_terms(terms, chain_id, court).await;
-    let signature = signature.map_err(|error| SettleError::Sign(Box::new(error)))?;
+    let signature = signature.map_err(unsigned)?;
     Ok(SlaOffer { chain_id, court, terms, signature })
 }
 
@@ -44,6 +44,13 @@ pub(super) async fn sign_ack(
     ack: Ack,
 ) -> Result<SignedAck, SettleError> {
     let signature = utility.signer().sign_ack(ack, utility.chain_id(), court).await;
-    let signature = signature.map_err(|error| SettleError::Sign(Box::new(error)))?;
+    let signature = signature.map_err(unsigned)?;
     Ok(SignedAck { ack, signature })
+}
+
+fn unsigned(error: ChainError) -> SettleError {
+    match error {
+        ChainError::SignerRefused(reason) => SettleError::SignerRefused(reason),
+        error => SettleError::Sign(Box::new(error)),
+    }
 }

@@ -7,8 +7,13 @@
 //!
 //! While a node that holds the lease is heard, the utility acknowledges every third of the interval,
 //! and to the end once the lease is over and the node has said so. How far it acknowledged is on disk
-//! before the signature leaves: otherwise it might accuse a supplier that holds a later word. What
-//! was broken is acknowledged no more; whoever runs the utility decides whether to accuse.
+//! before the signature leaves: otherwise it might accuse a supplier that holds a later word. A node
+//! that is heard is never silent, whatever became of the word it is owed: a signer that is away, a full
+//! disk and a process that stood still are the utility's own. What was broken is acknowledged no more;
+//! whoever runs the utility decides whether to accuse. What was acknowledged to its end is forgotten,
+//! with its file, once its node has surely heard so.
+
+mod looks;
 
 use std::{
     collections::HashMap,
@@ -22,10 +27,12 @@ use kinesis_protocol::{
     message::ToAgent,
     sla::{Ack, lease_hash},
 };
+use looks::Looks;
 use parking_lot::Mutex;
+use tokio::time::Instant;
 use tracing::{error, info, warn};
 
-use super::Control;
+use super::{Control, record::Unwritten};
 use crate::{
     ControlError,
     grid::{Lease, Node, Phase, is_held},
@@ -40,32 +47,54 @@ const TERM_S: u64 = 30 * 86_400;
 const ACKS_MAX: usize = 256;
 /// How long a lease may be held without its signature before its node is asked again.
 const ASK_AGAIN_MS: u64 = 3_000;
-/// The pause before a signature that failed is asked for again.
+/// The pause before a signature that failed is asked for again, and for how long it is.
 const RETRY: Duration = Duration::from_millis(250);
+const OFFER_MAX: Duration = Duration::from_secs(10);
+/// How long the signatures of a round may take together: the next one asks for the rest.
+const SIGNING_MAX: Duration = Duration::from_secs(3);
+/// How long a connection must last after the last word before that was heard for sure; a node that
+/// dies over storing it hears it again.
+const HEARD_MS: u64 = 60_000;
 
 /// What was agreed, and what became of it.
 #[derive(Debug)]
 pub(super) struct Pledges {
     files: Option<Agreements>,
     held: Mutex<HashMap<LeaseId, Pledge>>,
-    /// When this run began, in seconds since 1970: silence before that may have been ours.
-    began_s: u64,
+    looks: Mutex<Looks>,
 }
 
 #[derive(Debug, Clone)]
 struct Pledge {
     agreement: Agreement,
     saved: bool,
-    /// The connection that was told last.
-    told_in: Option<u64>,
+    /// The connection over which the newest word was sent, and when, in the utility's time.
+    told: Option<(u64, u64)>,
 }
 
 impl Pledge {
-    /// Whether the supplier was silent for longer than it may.
-    fn is_broken(&self, now_s: u64, began_s: u64) -> bool {
-        let since = self.agreement.acked_to_s.max(began_s);
+    /// Whether the supplier was silent for longer than it may: since its last word, and by what was
+    /// heard of its node, which says nothing now.
+    fn is_broken(&self, now_s: u64, unheard_ms: u64) -> bool {
         let interval = u64::from(self.agreement.offer.terms.ackInterval);
-        !self.agreement.is_settled() && now_s > since.saturating_add(interval)
+        !self.agreement.is_settled()
+            && now_s > self.agreement.acked_to_s.saturating_add(interval)
+            && unheard_ms > interval.saturating_mul(1_000)
+    }
+
+    /// Goes on from here, even where writing that fails: the disk may have it all the same.
+    fn advance(&mut self, to: Agreement) {
+        *self = Self { agreement: to, saved: false, told: None };
+    }
+
+    fn is_told(&self, session: u64) -> bool {
+        self.told.is_some_and(|(over, _)| over == session)
+    }
+
+    /// Whether its node has the newest word: its connection outlived it by far.
+    fn is_heard(&self, session: u64, now_ms: u64) -> bool {
+        let long_ago = |at_ms: u64| now_ms.saturating_sub(at_ms) >= HEARD_MS;
+        self.told.is_some_and(|(over, at_ms)| over == session && long_ago(at_ms))
     }
 
     /// Up to when to acknowledge now, if that is due.
@@ -95,12 +124,13 @@ impl Pledges {
             for problem in broken {
                 warn!(error = ?problem, "an agreement cannot be read");
             }
-            for agreement in all.into_iter().filter(Agreement::is_open) {
-                let pledge = Pledge { saved: true, told_in: None, agreement };
+            // Settled ones, too: whether their nodes have heard it died with the last run.
+            for agreement in all.into_iter().filter(|a| a.offer.terms.to > now_s) {
+                let pledge = Pledge { saved: true, told: None, agreement };
                 held.insert(pledge.agreement.lease, pledge);
             }
         }
-        Ok(Self { files, held: Mutex::new(held), began_s: now_s })
+        Ok(Self { files, held: Mutex::new(held), looks: Mutex::default() })
     }
 }
 
@@ -114,19 +144,22 @@ impl Control {
         self.pledges.files.is_some() && self.settle.court().is_some()
     }
 
-    /// The terms for a lease, signed; `Some(None)` where its app asks for none. `None` where the
+    /// The terms for a lease, signed; `None` where its app asks for none.
+    ///
+    /// # Errors
+    /// Where the signer refuses, or is away for too long, the lease is not wanted any more, or the
     /// utility stops first.
     pub(super) async fn offer_terms(
         &self,
         spec: &LeaseSpec,
         supplier: Address,
-    ) -> Option<Option<SlaOffer>> {
+    ) -> Result<Option<SlaOffer>, Unwritten> {
         let sla = {
             let grid = self.grid.lock();
             let app = grid.apps().get(&spec.key.app);
             app.and_then(|app| app.spec.service()).and_then(|service| service.sla)
         };
-        let Some(sla) = sla.filter(|_| self.can_agree()) else { return Some(None) };
+        let Some(sla) = sla.filter(|_| self.can_agree()) else { return Ok(None) };
         let from = now_s();
         let terms = LeaseTerms {
             supplier,
@@ -137,14 +170,34 @@ impl Control {
             ackInterval: sla.ack_interval_s,
             penalty: sla.penalty.to_wei().to(),
         };
+        let until = Instant::now() + OFFER_MAX;
+        let given_up = |why: String| {
+            let why = format!("the utility cannot sign the terms of its [sla]: {why}");
+            Err(Unwritten::Unsigned(why.chars().filter(|c| !c.is_control()).take(300).collect()))
+        };
         loop {
-            match self.settle.sign_terms(terms).await {
-                Ok(offer) => return Some(Some(offer)),
-                Err(problem) => warn!(error = ?problem, "the terms of a lease are signed again"),
+            match tokio::time::timeout_at(until, self.settle.sign_terms(terms)).await {
+                Ok(Ok(offer)) => return Ok(Some(offer)),
+                Ok(Err(problem @ (SettleError::SignerRefused(_) | SettleError::NoCourt))) => {
+                    return given_up(problem.to_string());
+                }
+                Ok(Err(problem)) if Instant::now() + RETRY < until => {
+                    warn!(error = ?problem, "the terms of a lease are signed again");
+                }
+                Ok(Err(problem)) => return given_up(problem.to_string()),
+                Err(_) => return given_up("its signer does not answer".to_owned()),
             }
             tokio::select! {
                 () = tokio::time::sleep(RETRY) => {}
-                () = self.stopping.cancelled() => return None,
+                () = self.stopping.cancelled() => return Err(Unwritten::Stopping),
+            }
+            let grid = self.grid.lock();
+            let wanted = grid
+                .leases()
+                .get(&spec.lease)
+                .is_some_and(|lease| lease.phase == Phase::Placing && !lease.cancelled);
+            if !wanted {
+                return Err(Unwritten::Never);
             }
         }
     }
@@ -171,7 +224,7 @@ impl Control {
         };
         self.pledges.held.lock().entry(id).or_insert_with(|| {
             let agreement = Agreement::new(id, node, &app, offer, signature);
-            Pledge { agreement, saved: false, told_in: None }
+            Pledge { agreement, saved: false, told: None }
         });
         self.with(|grid, now| grid.granted(now, node, id));
     }
@@ -186,9 +239,7 @@ impl Control {
                 () = self.stopping.cancelled() => return,
             }
             self.ask_for_signatures();
-            if let Err(problem) = self.acknowledge().await {
-                warn!(error = ?problem, "acknowledgements are signed again in a moment");
-            }
+            self.acknowledge().await;
         }
     }
 
@@ -212,88 +263,151 @@ impl Control {
         }
     }
 
-    async fn acknowledge(self: &Arc<Self>) -> Result<(), SettleError> {
-        let Some(files) = self.pledges.files.clone() else { return Ok(()) };
-        let due = self.due_acks();
-        if due.is_empty() {
-            return Ok(());
+    async fn acknowledge(&self) {
+        let Some(files) = self.pledges.files.clone() else { return };
+        let Due { write, over } = self.due();
+        if write.is_empty() && over.is_empty() {
+            return;
         }
         // On disk before anything is signed.
-        let wanted: Vec<Agreement> = due.iter().map(|(agreement, _)| agreement.clone()).collect();
-        let write =
-            move || wanted.iter().map(|agreement| files.save(agreement)).collect::<Vec<_>>();
-        let Ok(written) = tokio::task::spawn_blocking(write).await else { return Ok(()) };
-        for ((agreement, session), written) in due.into_iter().zip(written) {
+        let wanted = write.clone();
+        let work = move || {
+            for lease in over {
+                if let Err(problem) = files.remove(lease) {
+                    warn!(%lease, error = ?problem, "a settled agreement could not be removed");
+                }
+            }
+            let save = |word: &Word| if word.saved { Ok(()) } else { files.save(&word.agreement) };
+            wanted.iter().map(save).collect::<Vec<_>>()
+        };
+        let Ok(written) = tokio::task::spawn_blocking(work).await else { return };
+        let until = Instant::now() + SIGNING_MAX;
+        let (mut failed, mut why) = (0_usize, None);
+        for (word, written) in write.into_iter().zip(written) {
+            let Word { agreement, session, .. } = word;
+            let lease = agreement.lease;
             if let Err(problem) = written {
-                error!(lease = %agreement.lease, error = ?problem, "an agreement is not kept");
+                error!(%lease, error = ?problem, "an agreement is not kept");
                 continue;
             }
-            let (lease, node, digest) = (agreement.lease, agreement.node, agreement.digest());
+            self.change(lease, |pledge| pledge.saved = true);
             let up_to = agreement.acked_to_s;
-            let session = session.filter(|_| up_to > agreement.offer.terms.from);
-            if let Some(pledge) = self.pledges.held.lock().get_mut(&lease) {
-                pledge.agreement = agreement;
-                pledge.saved = true;
-            }
-            let Some(session) = session else { continue };
-            let ack = self.settle.sign_ack(Ack { terms: digest, upTo: up_to }).await?;
-            self.send(node, ToAgent::Ack { lease, ack });
-            if let Some(pledge) = self.pledges.held.lock().get_mut(&lease) {
-                pledge.told_in = Some(session);
+            let Some(session) = session.filter(|_| up_to > agreement.offer.terms.from) else {
+                continue;
+            };
+            // One that fails is asked for again in the next round, and keeps back none of the others.
+            let ack = self.settle.sign_ack(Ack { terms: agreement.digest(), upTo: up_to });
+            match tokio::time::timeout_at(until, ack).await {
+                Ok(Ok(ack)) => {
+                    self.send(agreement.node, ToAgent::Ack { lease, ack });
+                    let now_ms = self.clock.now_ms();
+                    self.change(lease, |pledge| pledge.told = Some((session, now_ms)));
+                }
+                Ok(Err(problem)) => (failed, why) = (failed + 1, Some(problem)),
+                Err(_) => failed += 1,
             }
         }
-        Ok(())
+        if failed > 0 {
+            warn!(failed, error = ?why, "acknowledgements are signed again in a moment");
+        }
+    }
+
+    fn change(&self, lease: LeaseId, change: impl FnOnce(&mut Pledge)) {
+        if let Some(pledge) = self.pledges.held.lock().get_mut(&lease) {
+            change(pledge);
+        }
     }
 
     /// What is to be written, and where it is to be acknowledged, over which connection.
-    fn due_acks(&self) -> Vec<(Agreement, Option<u64>)> {
-        let now_s = now_s();
+    fn due(&self) -> Due {
+        let (now_s, now_ms) = (now_s(), self.clock.now_ms());
+        let judged_from_ms = self.pledges.looks.lock().now(now_ms);
         let grid = self.grid.lock();
         let sessions = self.sessions.lock();
         let mut held = self.pledges.held.lock();
-        let mut due = Vec::new();
+        let mut due = Due::default();
         held.retain(|id, pledge| {
-            let agreement = &pledge.agreement;
             let lease = grid.leases().get(id);
-            if agreement.broken_at_s.is_some() {
-                // Kept for as long as the lease is, so that it is not agreed again.
-                return lease.is_some();
+            let node = grid.nodes().get(&pledge.agreement.node);
+            let up = node.is_some_and(Node::is_up);
+            if let Some(from_ms) = judged_from_ms.filter(|_| !up)
+                && pledge.agreement.broken_at_s.is_none()
+            {
+                let heard_ms = node.map_or(from_ms, |node| node.heard_at_ms.max(from_ms));
+                let unheard_ms = now_ms.saturating_sub(heard_ms);
+                if pledge.is_broken(now_s, unheard_ms) {
+                    warn!(
+                        lease = %id, node = pledge.agreement.node.short(), unheard_ms,
+                        "a supplier was silent for longer than it signed: `kinesis lease accuse`"
+                    );
+                    let broken = pledge.agreement.clone();
+                    pledge.advance(Agreement { broken_at_s: Some(now_s), ..broken });
+                }
             }
-            if pledge.is_broken(now_s, self.pledges.began_s) {
-                let silent_s = now_s.saturating_sub(agreement.acked_to_s);
-                warn!(
-                    lease = %id, node = agreement.node.short(), silent_s,
-                    "a supplier was silent for longer than it signed: `kinesis lease accuse`"
-                );
-                let broken = Agreement { broken_at_s: Some(now_s), ..agreement.clone() };
-                due.push((broken, None));
-                return true;
-            }
-            let up = grid.nodes().get(&agreement.node).is_some_and(Node::is_up);
-            let session = sessions.get(&agreement.node).map(|session| session.number);
-            let Some(session) = session.filter(|_| up) else {
-                // A settled one waits for its node to come back and hear it.
-                return agreement.offer.terms.to > now_s;
+            let wanted = pledge.agreement.offer.terms.to > now_s;
+            let session = sessions.get(&pledge.agreement.node).map(|session| session.number);
+            let session = session.filter(|_| up && pledge.agreement.broken_at_s.is_none());
+            let Some(session) = session else {
+                // A settled one waits for its node to come back and hear it; a broken one is kept so
+                // that it is not agreed again.
+                if !pledge.saved {
+                    due.push(pledge, None);
+                }
+                return wanted || !pledge.saved;
             };
             let holds = lease.is_some_and(|lease| lease.phase != Phase::Ended);
             match pledge.due(now_s, holds) {
-                Some(up_to) if due.len() < ACKS_MAX => {
-                    let next = Agreement { acked_to_s: up_to, ..agreement.clone() };
-                    due.push((next, Some(session)));
+                Some(up_to) if due.has_room() => {
+                    let next = Agreement { acked_to_s: up_to, ..pledge.agreement.clone() };
+                    pledge.advance(next);
+                    due.push(pledge, Some(session));
                 }
                 Some(_) => {}
-                None if agreement.is_settled() && pledge.told_in == Some(session) => {
+                None if !holds
+                    && pledge.agreement.is_settled()
+                    && pledge.is_heard(session, now_ms) =>
+                {
                     info!(lease = %id, "a lease was acknowledged to its end");
+                    due.over.push(*id);
                     return false;
                 }
-                None if !pledge.saved || pledge.told_in != Some(session) => {
-                    due.push((agreement.clone(), Some(session)));
+                None if !pledge.saved || !pledge.is_told(session) => {
+                    due.push(pledge, Some(session));
                 }
                 None => {}
             }
             true
         });
         due
+    }
+}
+
+/// What a round does.
+#[derive(Debug, Default)]
+struct Due {
+    write: Vec<Word>,
+    /// What is settled, and its nodes know.
+    over: Vec<LeaseId>,
+}
+
+/// An agreement to be written, unless it is, and acknowledged over a connection.
+#[derive(Debug, Clone)]
+struct Word {
+    agreement: Agreement,
+    saved: bool,
+    session: Option<u64>,
+}
+
+impl Due {
+    const fn has_room(&self) -> bool {
+        self.write.len() < ACKS_MAX
+    }
+
+    fn push(&mut self, pledge: &Pledge, session: Option<u64>) {
+        if self.has_room() {
+            let Pledge { agreement, saved, .. } = pledge.clone();
+            self.write.push(Word { agreement, saved, session });
+        }
     }
 }
 
@@ -320,7 +434,7 @@ mod tests {
         let signature = key.sign_hash(&terms.signing_hash(1, court));
         let offer = SlaOffer { chain_id: 1, court, terms, signature };
         let agreement = Agreement::new(lease, NodeId([1; 32]), "app", offer, signature);
-        Pledge { agreement, saved: true, told_in: None }
+        Pledge { agreement, saved: true, told: None }
     }
 
     #[test]
@@ -338,10 +452,25 @@ mod tests {
     #[test]
     fn silence_is_counted_from_the_last_word_and_not_while_we_were_away() {
         let mut pledge = pledge();
-        assert!(!pledge.is_broken(130, 0));
-        assert!(pledge.is_broken(131, 0));
-        assert!(!pledge.is_broken(160, 130));
+        assert!(!pledge.is_broken(130, 40_000));
+        assert!(pledge.is_broken(131, 30_001));
+        // Its word is old, but it was heard: whatever kept the word back was not its silence.
+        assert!(!pledge.is_broken(1_000, 30_000));
         pledge.agreement.acked_to_s = 200;
-        assert!(!pledge.is_broken(1_000, 0));
+        assert!(!pledge.is_broken(1_000, 900_000));
+    }
+
+    #[test]
+    fn a_word_is_told_anew_whenever_there_is_more_to_say() {
+        let mut pledge = pledge();
+        pledge.told = Some((3, 1_000));
+        assert!(pledge.is_told(3) && !pledge.is_told(4));
+        assert!(!pledge.is_heard(3, 1_000 + HEARD_MS - 1), "it may have died with its connection");
+        assert!(pledge.is_heard(3, 1_000 + HEARD_MS) && !pledge.is_heard(4, 1_000 + HEARD_MS));
+        let to = pledge.agreement.offer.terms.to;
+        pledge.advance(Agreement { acked_to_s: to, ..pledge.agreement.clone() });
+        // That it was told of an earlier one says nothing of the last.
+        assert!(pledge.agreement.is_settled() && !pledge.saved);
+        assert!(!pledge.is_told(3) && !pledge.is_heard(3, u64::MAX));
     }
 }

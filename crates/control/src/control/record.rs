@@ -30,12 +30,14 @@ const PRUNE_EVERY: u64 = 16;
 const RETRY: Duration = Duration::from_millis(250);
 
 /// Why something was not written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Unwritten {
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Unwritten {
     /// It never can be: what it concerns is not there any more.
     Never,
     /// The utility stops first: a restart finds what is missing and does it again.
     Stopping,
+    /// The terms that belong to it were not signed by the utility itself.
+    Unsigned(String),
 }
 
 impl Control {
@@ -44,6 +46,10 @@ impl Control {
         let id = lease.spec.lease;
         let (epoch, sla) = match self.make_durable(lease).await {
             Ok((epoch, sla)) => (Some(epoch), sla),
+            Err(Unwritten::Unsigned(reason)) => {
+                warn!(lease = %id, reason, "a lease is given up");
+                return self.with(|grid, now| grid.unoffered(now, id, &reason));
+            }
             Err(problem) => {
                 warn!(lease = %id, ?problem, "a lease could not be recorded");
                 (None, None)
@@ -63,8 +69,7 @@ impl Control {
         let epoch = self.until_done("an epoch", next).await?;
         let mut spec = lease.spec;
         spec.key.epoch = epoch;
-        let offered = self.offer_terms(&spec, lease.info.supplier).await;
-        spec.sla = offered.ok_or(Unwritten::Stopping)?;
+        spec.sla = self.offer_terms(&spec, lease.info.supplier).await?;
         let sla = spec.sla;
         let id = spec.lease;
         let job = matches!(spec.workload, Workload::Job(_));

@@ -4,6 +4,9 @@ use kinesis_protocol::{AppId, Ending, LeaseId, NodeId, SlaOffer, message::ToAgen
 
 use super::{Effect, Grid, Lease, Phase};
 
+/// For how long nothing of an app is placed after its terms could not be signed.
+const UNOFFERED_MS: u64 = 10_000;
+
 impl Grid {
     /// Says why a node gets no new lease, or that it gets them. What it holds stays. May be said of a
     /// node before it has joined.
@@ -33,6 +36,21 @@ impl Grid {
         if let Some(lease) = self.leases.get_mut(&id).filter(|l| l.phase == Phase::Placing) {
             lease.spec.sla = sla;
         }
+    }
+
+    /// The terms of a lease that is being placed cannot be signed here: it is given up, its customer
+    /// reads why, and nothing of its app is placed for a while.
+    pub fn unoffered(&mut self, now_ms: u64, id: LeaseId, reason: &str) {
+        let Some(lease) = self.leases.get(&id).filter(|l| l.phase == Phase::Placing) else {
+            return;
+        };
+        let app_id = lease.spec.key.app;
+        self.placed(now_ms, id, None);
+        if let Some(app) = self.apps.get_mut(&app_id) {
+            app.not_before_ms = now_ms + UNOFFERED_MS;
+            app.reason = Some(reason.to_owned());
+        }
+        self.reconcile(now_ms, app_id);
     }
 
     /// The lease was granted, and its terms were not signed: it ends, and is asked for elsewhere.

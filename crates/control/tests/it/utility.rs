@@ -47,17 +47,17 @@ struct SimulatedChain {
     stuck: std::sync::atomic::AtomicBool,
     /// What stands behind each supplier; nobody else has anything.
     standings: Mutex<HashMap<Address, Standing>>,
+    signs: trust::Signs,
 }
 
 impl SimulatedChain {
     fn new() -> Arc<Self> {
-        let dir = tempfile::tempdir().unwrap();
-        let key = kinesis_chain::Key::load_or_create(&dir.path().join("key")).unwrap();
         Arc::new(Self {
-            key,
+            key: kinesis_chain::Key::random(),
             cover: Mutex::default(),
             stuck: false.into(),
             standings: Mutex::default(),
+            signs: trust::Signs::default(),
         })
     }
 }
@@ -105,11 +105,13 @@ impl Settle for SimulatedChain {
     }
 
     async fn sign_terms(&self, terms: LeaseTerms) -> Result<SlaOffer, SettleError> {
+        self.signs.terms()?;
         let signature = self.key.sign_hash(&terms.signing_hash(31337, COURT));
         Ok(SlaOffer { chain_id: 31337, court: COURT, terms, signature })
     }
 
     async fn sign_ack(&self, ack: Ack) -> Result<SignedAck, SettleError> {
+        self.signs.ack(&ack)?;
         let signature = self.key.sign_hash(&ack.signing_hash(31337, COURT));
         Ok(SignedAck { ack, signature })
     }

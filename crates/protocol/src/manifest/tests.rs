@@ -39,7 +39,7 @@ fn the_documented_manifest_parses() {
     assert!(matches!(manifest.kind, Kind::Service(_)));
     assert_eq!(manifest.budget.usd, Some(NanoUsd(5_000_000_000)));
     let Kind::Service(service) = &manifest.kind else { panic!("not a service") };
-    let sla = Sla { ack_interval_s: 30, penalty: NanoJoule(25_000_000_000) };
+    let sla = Sla { ack_interval_s: 120, penalty: NanoJoule(25_000_000_000) };
     assert_eq!(service.sla, Some(sla));
     assert!(Manifest::parse(&toml).unwrap_err().message.contains("belongs to a job"));
 }

@@ -1,13 +1,45 @@
 //! What suppliers answer with: stake before there is work, terms signed at the grant, the utility's
 //! word while all is well.
 
+use std::{
+    collections::HashSet,
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
+};
+
 use kinesis_chain::{Agreement, Key};
-use kinesis_protocol::NanoJoule;
+use kinesis_protocol::{B256, LeaseId, NanoJoule};
 
 use super::*;
 
 const PLAIN: &str =
     "name = \"web\"\nkind = \"service\"\ncomponent = \"a.wasm\"\n[scale]\nwarm = 0\n";
+
+/// What the utility's signer does not sign.
+#[derive(Debug, Default)]
+pub(super) struct Signs {
+    /// Terms of which it can sign no acknowledgement now.
+    unsigned: Mutex<HashSet<B256>>,
+    /// Whether it refuses to sign terms, and how often it was asked.
+    refuses: AtomicBool,
+    asked: AtomicUsize,
+}
+
+impl Signs {
+    pub(super) fn terms(&self) -> Result<(), SettleError> {
+        self.asked.fetch_add(1, Relaxed);
+        match self.refuses.load(Relaxed) {
+            true => Err(SettleError::SignerRefused("the terms are for another court".into())),
+            false => Ok(()),
+        }
+    }
+
+    pub(super) fn ack(&self, ack: &Ack) -> Result<(), SettleError> {
+        match self.unsigned.lock().contains(&ack.terms) {
+            true => Err(SettleError::Sign("the signer is away".into())),
+            false => Ok(()),
+        }
+    }
+}
 
 fn joule(whole: u64) -> U256 {
     U256::from(whole) * U256::from(10).pow(U256::from(18))
@@ -150,4 +182,87 @@ async fn who_does_not_sign_does_not_serve_and_who_falls_silent_hears_no_more() {
     soon("it is back", agent.welcomed(2)).await;
     tokio::time::sleep(Duration::from_secs(3)).await;
     assert_eq!(Agreement::read(&path).unwrap().acked_to_s, acked_to_s);
+}
+
+/// The file of a lease, as the utility has it.
+fn kept(dir: &tempfile::TempDir, lease: LeaseId) -> Agreement {
+    Agreement::read(&dir.path().join(format!("leases/{lease}.json"))).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_signature_that_fails_breaks_nobody_and_keeps_back_no_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let utility = with_terms(&dir).await;
+    let agent = signer(&utility, "den", Some(Key::random())).await;
+    utility.deploy(&promised(5)).await;
+    utility.deploy(&promised(5).replace("web", "other")).await;
+    let acks = soon("two words", agent.acknowledged(|acks| acks.len() == 2)).await;
+    let leases: Vec<LeaseId> = acks.into_keys().collect();
+    // Each in turn, so that whichever comes first in a round keeps back the other, if any does.
+    for (without, with) in [(leases[0], leases[1]), (leases[1], leases[0])] {
+        let digest = kept(&dir, without).digest();
+        utility.chain.signs.unsigned.lock().insert(digest);
+        let until = kept(&dir, with).acked_to_s + 8;
+        let further = |acks: &std::collections::BTreeMap<LeaseId, SignedAck>| {
+            acks.get(&with).is_some_and(|ack| ack.ack.upTo > until)
+        };
+        soon("the other hears on", agent.acknowledged(further)).await;
+        for lease in &leases {
+            assert_eq!(kept(&dir, *lease).broken_at_s, None, "it was there all the time");
+        }
+        utility.chain.signs.unsigned.lock().clear();
+        let again = |acks: &std::collections::BTreeMap<LeaseId, SignedAck>| {
+            acks.get(&without).is_some_and(|ack| ack.ack.upTo >= until)
+        };
+        soon("it hears again", agent.acknowledged(again)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_last_word_comes_though_its_signature_failed_at_first() {
+    let dir = tempfile::tempdir().unwrap();
+    let utility = with_terms(&dir).await;
+    let agent = signer(&utility, "den", Some(Key::random())).await;
+    utility.deploy(&promised(6)).await;
+    let acks = soon("a word", agent.acknowledged(|acks| !acks.is_empty())).await;
+    let lease = acks.into_keys().next().unwrap();
+    let (digest, to) = (kept(&dir, lease).digest(), kept(&dir, lease).offer.terms.to);
+    utility.chain.signs.unsigned.lock().insert(digest);
+    utility.control.stop(utility.account, "web").await.unwrap();
+    let settled = async {
+        while !kept(&dir, lease).is_settled() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    soon("it is settled on disk", settled).await;
+    // Rounds pass in which it cannot be signed.
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    utility.chain.signs.unsigned.lock().clear();
+    let last = |acks: &std::collections::BTreeMap<LeaseId, SignedAck>| {
+        acks.get(&lease).is_some_and(|ack| ack.ack.upTo == to)
+    };
+    soon("the last word", agent.acknowledged(last)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_signer_that_refuses_terms_ends_the_lease_and_its_customer_reads_why() {
+    let dir = tempfile::tempdir().unwrap();
+    let utility = with_terms(&dir).await;
+    let agent = signer(&utility, "den", Some(Key::random())).await;
+    utility.chain.signs.refuses.store(true, Relaxed);
+    utility.deploy(&promised(60)).await;
+    let says = |app: &AppView| {
+        app.reason.as_ref().is_some_and(|why| why.contains("the signer refuses: the terms are"))
+    };
+    let app = utility.until("web", "it says why", says).await;
+    assert_eq!((app.state, agent.leases().len()), (AppState::Pending, 0));
+    let asked = utility.chain.signs.asked.load(Relaxed);
+    assert!(asked <= 2, "a refusal is an answer: it was asked {asked} times");
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    assert!(utility.chain.signs.asked.load(Relaxed) <= asked + 1, "it is asked for ever");
+    // What needs no terms is served meanwhile, and terms once they are signed.
+    utility.deploy(&PLAIN.replace("web", "other")).await;
+    utility.until("other", "it serves", |app| app.state == AppState::Running).await;
+    utility.chain.signs.refuses.store(false, Relaxed);
+    utility.until("web", "it serves", |app| app.state == AppState::Running).await;
 }
