@@ -97,8 +97,8 @@ impl Agent {
         };
         let penalty_max = config.max_penalty.map(NanoJoule::to_wei);
         let pledges = {
-            let rpc_url = config.rpc_url.clone();
-            Pledges::open(dir, key.clone(), secret.node_id(), penalty_max, rpc_url)?
+            let rpc = config.rpc_url.clone().map(|url| (url, config.rpc_is_told));
+            Pledges::open(dir, key.clone(), secret.node_id(), penalty_max, rpc)?
         };
         let looked_at = dir.clone();
         let found = tokio::task::spawn_blocking(move || hardware::discover(&looked_at)).await;

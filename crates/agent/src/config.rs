@@ -35,6 +35,9 @@ pub struct AgentConfig {
     /// The chain's JSON-RPC, of the owner's own choice, to check that payments are covered.
     /// `None`: signatures alone are trusted, up to `exposure_max`.
     pub rpc_url: Option<String>,
+    /// Whether the utility named that chain's endpoint, and not the owner: what it says of the stake then
+    /// bounds no penalty but on a development chain.
+    pub rpc_is_told: bool,
     /// Unpaid work up to this value is taken on trust; past it no new lease is granted.
     pub exposure_max: NanoUsd,
     /// The supplier's key, where somebody has opened it already. `None`: the plain file
@@ -109,6 +112,7 @@ impl AgentConfig {
             prices: Self::default_prices(),
             offered: OfferedLimits::default(),
             rpc_url: None,
+            rpc_is_told: false,
             exposure_max: NanoUsd(100_000_000),
             key: None,
             expects: None,

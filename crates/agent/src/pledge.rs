@@ -76,6 +76,8 @@ pub(crate) struct Pledges {
     penalty_max: Option<U256>,
     /// `None` where no chain is known.
     courts: Option<Courts>,
+    /// Whether the utility said how to reach it.
+    is_told: bool,
     stakes: Stakes,
     held: Mutex<BTreeMap<LeaseId, Agreement>>,
     /// One write after another: each begins with what the one before left.
@@ -88,14 +90,16 @@ pub(crate) fn now_s() -> u64 {
 
 impl Pledges {
     /// What an earlier process signed below `data_dir`. `penalty_max` is the owner's limit; `None`:
-    /// what the supplier has at stake, as the chain at `rpc_url` has it; nothing where none is known.
+    /// what the supplier has at stake, as the chain at `rpc` has it; nothing where none is known, or
+    /// where the utility told it.
     pub(crate) fn open(
         data_dir: &Path,
         key: Key,
         node: NodeId,
         penalty_max: Option<U256>,
-        rpc_url: Option<String>,
+        rpc: Option<(String, bool)>,
     ) -> Result<Self, AgentError> {
+        let (rpc_url, is_told) = rpc.unzip();
         let files = Agreements::new(dir(data_dir));
         let (all, broken) = files.all(now_s()).map_err(AgentError::chain)?;
         for problem in broken {
@@ -108,6 +112,7 @@ impl Pledges {
         Ok(Self {
             files,
             courts: rpc_url.map(|rpc_url| Courts::new(rpc_url, key.clone())),
+            is_told: is_told.unwrap_or_default(),
             stakes: Stakes::default(),
             key,
             node,
@@ -167,9 +172,10 @@ impl Pledges {
         if let Some(limit) = self.penalty_max {
             return Ok((limit, "its owner's limit (--max-penalty)"));
         }
-        if self.courts.is_none() {
+        let believed = !self.is_told || offer.chain_id == dev::CHAIN_ID;
+        if self.courts.is_none() || !believed {
             return Err(
-                "no chain is known on which to read the stake it has: its owner names one \
+                "no chain of its owner's is known to read the stake it has: its owner names one \
                         with --rpc, or a limit with --max-penalty",
             );
         }
@@ -450,5 +456,13 @@ mod tests {
         let payer = Terms { payer, chain_id: 10, escrow: court };
         let why = pledges.refusal(lease, &offer, &payer).unwrap();
         assert!(why.contains("--rpc") && why.contains("--max-penalty"), "{why}");
+        // Nor by a chain that the utility itself named; by the owner's it is read.
+        for (is_told, what) in [(true, "--rpc"), (false, "is being read")] {
+            let rpc = Some(("http://127.0.0.1:1".to_owned(), is_told));
+            let node = NodeId([1; 32]);
+            let pledges = Pledges::open(dir.path(), key.clone(), node, None, rpc).unwrap();
+            let why = pledges.refusal(lease, &offer, &payer).unwrap();
+            assert!(why.contains(what), "{why}");
+        }
     }
 }

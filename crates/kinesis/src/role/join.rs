@@ -60,6 +60,8 @@ pub(crate) async fn run(args: Join, url: Option<String>, out: Output) -> Result<
     let name = settings.name.clone().unwrap_or_else(host_name);
     let runner = RunnerCommand { program, args: vec!["runner".into()] };
     let mut config = AgentConfig::new(dir.clone(), utility, name, runner);
+    // Found on chain, it is the chain that the owner asked.
+    config.rpc_is_told = settings.rpc.is_none() && expects.is_none();
     config.rpc_url = settings.rpc.clone().or(told_rpc);
     apply(&mut config, &settings);
     config.expects = expects;
