@@ -73,7 +73,13 @@ pub(super) fn jobs(apps: &[&AppView]) -> Markup {
             }
         }
     };
-    section("jobs", "Jobs", apps.len(), "No job ran in the last ten minutes. Try: kinesis run examples/render", &table)
+    section(
+        "jobs",
+        "Jobs",
+        apps.len(),
+        "No job ran in the last ten minutes. Try: kinesis run examples/render",
+        &table,
+    )
 }
 
 fn state(app: &AppView) -> Markup {
