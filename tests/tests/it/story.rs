@@ -97,9 +97,12 @@ async fn the_demo_holds_what_it_promises_and_a_browser_sees_the_takeover() {
     told.grid.stop().await.unwrap();
 }
 
+/// Makes a report wrong.
+type Break = fn(&mut Report);
+
 /// A report that was right, made wrong in one place at a time: each is found.
 fn whoever_breaks_a_promise_is_found(report: &Report) {
-    let breaks: [(&str, fn(&mut Report)); 9] = [
+    let breaks: [(&str, Break); 9] = [
         ("a request failed", |r| r.service.failed_idempotent = 1),
         ("the books are off by one", |r| r.money.difference = 1),
         ("a line is on no bill", |r| r.money.billed_nanousd -= 1),

@@ -24,10 +24,13 @@ const STALE: Duration = Duration::from_secs(60);
 /// The most courts whose stake is read: there is one for each utility's chain, and utilities name them.
 const COURTS_MAX: usize = 4;
 
+/// What was read of a court's registry, and when.
+type Reading = Option<(U256, Instant)>;
+
 /// The stake behind each court that terms have named.
 #[derive(Debug, Default)]
 pub(super) struct Stakes {
-    read: Mutex<BTreeMap<(u64, Address), Option<(U256, Instant)>>>,
+    read: Mutex<BTreeMap<(u64, Address), Reading>>,
     wanted: Notify,
 }
 

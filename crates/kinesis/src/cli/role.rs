@@ -232,6 +232,7 @@ pub(crate) struct Supply {
 
 /// What a supplier can do.
 #[derive(Debug, Subcommand)]
+#[allow(clippy::large_enum_variant, reason = "there is one of it in a process")]
 pub(crate) enum SupplyCommand {
     /// Offer this machine to a utility, until Ctrl-C
     Join(Join),

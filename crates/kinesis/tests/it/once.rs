@@ -91,7 +91,7 @@ impl World {
     async fn new() -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let home = tempfile::tempdir().unwrap();
-        let chain = EmbeddedChain::open(ChainConfig::new(&home.path().join("chain"))).unwrap();
+        let chain = EmbeddedChain::open(ChainConfig::new(home.path().join("chain"))).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/rpc", listener.local_addr().unwrap());
         let router = chain.router();

@@ -257,13 +257,14 @@ impl Sitting {
         if !vote.committed && now_s <= claim.commit_ends_s {
             return self.commit(claim, now_s).await;
         }
-        if vote.committed && !vote.revealed && now_s > claim.commit_ends_s {
-            if let Ok(Some(found)) = self.known(claim)
-                && now_s <= claim.reveal_ends_s
-            {
-                self.client.reveal_finding(id, found.finding, found.salt()).await?;
-                self.did(id, "revealed", &found.why);
-            }
+        let revealing = now_s > claim.commit_ends_s && now_s <= claim.reveal_ends_s;
+        if vote.committed
+            && !vote.revealed
+            && revealing
+            && let Ok(Some(found)) = self.known(claim)
+        {
+            self.client.reveal_finding(id, found.finding, found.salt()).await?;
+            self.did(id, "revealed", &found.why);
         }
         let claim = self.client.audit_claim(id).await?;
         if claim.revealed == claim.panel || now_s > claim.reveal_ends_s {
